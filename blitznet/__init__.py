@@ -1,0 +1,18 @@
+"""BlitzNet: object detection and semantic segmentation in one fully convolutional pass.
+
+N. Dvornik, K. Shmelkov, J. Mairal, C. Schmid, "BlitzNet: A Real-Time Deep Network for Scene
+Understanding", ICCV 2017, arXiv 1708.02813. `blitznet.build_model` makes the network.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_LAZY = {"build_model": "blitznet.models.blitznet"}
+
+
+def __getattr__(name):
+    """Import TensorFlow only when something that needs it is asked for."""
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'blitznet' has no attribute {name!r}")

@@ -1,0 +1,44 @@
+"""Settings of every test: a quiet TensorFlow on the CPU, fixed seeds, the real pictures."""
+
+import os
+import random
+import sys
+
+# TensorFlow reads these when it is first imported, in the tests and in the processes they start.
+_WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_THREADS = str(max(1, (os.cpu_count() or 1) // _WORKERS))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", _THREADS)
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", _THREADS)
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+import hypothesis  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+from helpers import CHECKOUT  # noqa: E402
+
+# The same examples in every run, none kept from run to run, no time limit on a shared machine.
+hypothesis.settings.register_profile("house", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("house")
+
+SEED = 20170808
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """Folder of the real pictures, `../shared/data` beside the checkout; skips without it."""
+    folder = CHECKOUT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"needs the real pictures: {folder} does not exist")
+    return folder
+
+
+@pytest.fixture
+def seeds():
+    """Seed `random`, NumPy and, where it is loaded, TensorFlow; gives the seed."""
+    random.seed(SEED)
+    np.random.seed(SEED)
+    if "tensorflow" in sys.modules:
+        sys.modules["tensorflow"].random.set_seed(SEED)
+    return SEED

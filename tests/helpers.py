@@ -1,0 +1,21 @@
+"""What several tests share: the checkout's folder and a fresh Python in it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+def run_python(*arguments, timeout=300):
+    """Run this Python with `arguments` from the checkout and return what it printed.
+
+    `timeout` is in seconds. Raises AssertionError with the whole output when the exit status
+    is not 0, and `subprocess.TimeoutExpired`.
+    """
+    command = [sys.executable, *map(str, arguments)]
+    result = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=timeout)
+    assert result.returncode == 0, (
+        f"{' '.join(command)} exited {result.returncode}\n{result.stdout}\n{result.stderr}"
+    )
+    return result.stdout
