@@ -1,0 +1,76 @@
+"""Matching of prior boxes with ground truth, and the offsets between the two."""
+
+import tensorflow as tf
+
+from blitznet.boxes import pairwise_iou, yxyx_to_xywh
+
+
+class PriorCoder:
+    """Encodes ground truth as what the network should predict, and decodes predictions.
+
+    One object owns the prior boxes, the matching threshold and the variances, so that both
+    directions use the same (SSD, arXiv 1512.02325, section 2.2; spec section 8).
+
+    Attributes:
+      priors: float32 `[P, 4]`, `x, y, w, h`, normalised.
+    """
+
+    def __init__(self, priors, iou_threshold=0.5, variances=(0.1, 0.1, 0.2, 0.2)):
+        self.priors = tf.constant(priors, tf.float32)
+        self._iou_threshold = iou_threshold
+        self._variances = tf.constant(variances, tf.float32)
+
+    def encode(self, boxes, labels):
+        """Targets of one picture.
+
+        Args:
+          boxes: float32 `[N, 4]` `yxyx`, normalised, of positive area; N may be 0.
+          labels: int32 `[N]`, 1..C-1.
+
+        Returns:
+          `(prior_labels [P] int32, prior_offsets [P, 4] float32)`: label 0 and offset 0 where
+          no box is matched.
+        """
+        boxes = yxyx_to_xywh(boxes)
+        matched = self._match(boxes)
+        positive = matched >= 0
+        # One box more, so that gathering is valid when the picture has none.
+        boxes = tf.concat([boxes, [[0.0, 0.0, 1.0, 1.0]]], axis=0)
+        labels = tf.concat([labels, [0]], axis=0)
+        index = tf.where(positive, matched, tf.shape(labels)[0] - 1)
+        offsets = self._offsets(tf.gather(boxes, index))
+        return tf.gather(labels, index), tf.where(positive[:, None], offsets, 0.0)
+
+    def decode(self, location):
+        """Boxes `[..., P, 4]` `yxyx` in [0, 1] for offsets `[..., P, 4]` (cx, cy, w, h).
+
+        The top-left corner is clipped to the image first, and the size counts from there.
+        """
+        centre, size = self._centre_and_size(self.priors)
+        location *= self._variances
+        wh = tf.exp(location[..., 2:]) * size
+        corner = tf.maximum(location[..., :2] * size + centre - wh / 2, 0.0)
+        far = tf.minimum(corner + wh, 1.0)
+        return tf.concat([corner[..., ::-1], far[..., ::-1]], axis=-1)
+
+    def _match(self, boxes):
+        """Index of the `xywh` box of each prior `[P]` int32, -1 for none."""
+        number = tf.shape(boxes)[0]
+        # A column of zeros stands for "no box", so that N = 0 needs no branch.
+        iou = tf.pad(pairwise_iou(self.priors, boxes), [[0, 0], [0, 1]])
+        best = tf.argmax(iou, axis=1, output_type=tf.int32)
+        matched = tf.where(tf.reduce_max(iou, axis=1) >= self._iou_threshold, best, -1)
+
+        claims = tf.argmax(iou[:, :-1], axis=0, output_type=tf.int32)
+        claimant = tf.math.unsorted_segment_min(tf.range(number), claims, tf.shape(iou)[0])
+        return tf.where(claimant < number, claimant, matched)
+
+    def _offsets(self, boxes):
+        centre, size = self._centre_and_size(self.priors)
+        box_centre, box_size = self._centre_and_size(boxes)
+        shift = (box_centre - centre) / size
+        return tf.concat([shift, tf.math.log(box_size / size)], axis=-1) / self._variances
+
+    @staticmethod
+    def _centre_and_size(xywh):
+        return xywh[..., :2] + xywh[..., 2:] / 2, xywh[..., 2:]

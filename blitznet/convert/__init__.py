@@ -1,0 +1,1 @@
+"""Name tables from other people's weights to the variables here; no I/O."""

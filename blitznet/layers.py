@@ -1,0 +1,94 @@
+"""Layers and layer groups that trunks and models share."""
+
+from dataclasses import dataclass
+
+import tensorflow as tf
+from tensorflow import keras
+
+from blitznet.imaging import MEAN_RGB, legacy_resize
+
+
+@keras.utils.register_keras_serializable("blitznet")
+class CaffeInput(keras.layers.Layer):
+    """RGB pictures in [0, 1] -> BGR in 0..255 less the mean colour; `[B, H, W, 3]` both ways."""
+
+    def call(self, images):
+        return (images * 255.0 - tf.constant(MEAN_RGB, images.dtype))[..., ::-1]
+
+
+@keras.utils.register_keras_serializable("blitznet")
+class LegacyResize(keras.layers.Layer):
+    """Resize `[B, H, W, D]` to `[B, side, side, D]` by TensorFlow 1's sampling.
+
+    The published weights were trained with it. `method` is "bilinear" or "nearest". A map
+    that has the size already passes unchanged.
+    """
+
+    def __init__(self, side, method="bilinear", **kwargs):
+        super().__init__(**kwargs)
+        self.side = side
+        self.method = method
+
+    def call(self, maps):
+        if maps.shape[1] == self.side and maps.shape[2] == self.side:
+            return maps
+        return legacy_resize(maps, (self.side, self.side), self.method)
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], self.side, self.side, input_shape[3])
+
+    def get_config(self):
+        return {**super().get_config(), "side": self.side, "method": self.method}
+
+
+@dataclass(frozen=True)
+class Conv:
+    """Makes convolutions with one network's batch-norm decay and weight decay.
+
+    Attributes:
+      bn_decay: momentum of the moving batch-norm statistics.
+      weight_decay: the kernels' penalty is `weight_decay * sum(w ** 2) / 2`; 0 for none.
+    """
+
+    bn_decay: float = 0.9
+    weight_decay: float = 0.0
+
+    def plain(self, filters, kernel, name, initializer="glorot_uniform", activation=None):
+        """A convolution layer with bias and SAME padding, without batch norm."""
+        return keras.layers.Conv2D(
+            filters,
+            kernel,
+            padding="same",
+            activation=activation,
+            kernel_initializer=initializer,
+            kernel_regularizer=self._regularizer(),
+            name=name,
+        )
+
+    def norm(self, x, filters, kernel, name, stride=1, relu=True, padding="same"):
+        """Convolution without bias, batch norm, ReLU unless told otherwise, applied to `x`."""
+        x = keras.layers.Conv2D(
+            filters,
+            kernel,
+            strides=stride,
+            padding=padding,
+            use_bias=False,
+            kernel_initializer=keras.initializers.VarianceScaling(
+                2.0, mode="fan_in", distribution="truncated_normal"
+            ),
+            kernel_regularizer=self._regularizer(),
+            name=name,
+        )(x)
+        x = keras.layers.BatchNormalization(
+            momentum=self.bn_decay, epsilon=1e-5, name=f"{name}_bn"
+        )(x)
+        return keras.layers.ReLU(name=f"{name}_relu")(x) if relu else x
+
+    def _regularizer(self):
+        return keras.regularizers.L2(self.weight_decay / 2) if self.weight_decay else None
+
+
+def add_relu(shortcut, residual, name):
+    """The end of a residual unit: ReLU of the sum of two maps of one shape."""
+    x = keras.layers.Add(name=f"{name}_add")([shortcut, residual])
+    return keras.layers.ReLU(name=f"{name}_relu")(x)

@@ -1,0 +1,1 @@
+"""Losses: each function returns unweighted scalars in a dict of `blitznet.keys`."""

@@ -1,0 +1,1 @@
+"""Models: plain values in, a Keras functional graph out."""

@@ -1,0 +1,152 @@
+"""The BlitzNet network: trunk, downscale stream, ResSkip upscale stream, heads."""
+
+from tensorflow import keras
+
+from blitznet import keys
+from blitznet.layers import Conv, LegacyResize, add_relu
+from blitznet.models.heads import detection_head, segmentation_head
+from blitznet.priors import PRIORS_PER_CELL
+from blitznet.trunks import get_trunk
+
+HEADS = ("nonshared", "shared")
+RESIZES = ("bilinear", "nearest")
+# From this image size on the downscale stream has one block more.
+LARGE_IMAGE = 512
+
+
+def build_model(
+    num_classes=21,
+    image_size=300,
+    trunk="resnet50",
+    x4=False,
+    detect=True,
+    segment=True,
+    head="nonshared",
+    resize="bilinear",
+    top_fm=512,
+    det_kernel=3,
+    n_base_channels=64,
+    seg_filter_size=1,
+    weight_decay=5e-5,
+    bn_decay=0.9,
+):
+    """Build the network as a Keras functional graph (arXiv 1708.02813, sections 3.1 and 3.2).
+
+    Args:
+      num_classes: number of classes with the background, at least 2.
+      image_size: side S of the square input, in pixels.
+      trunk: a name of `blitznet.trunks.NAMES`.
+      x4: the finest source has stride 4 instead of 8.
+      detect, segment: the tasks; at least one.
+      head: "nonshared" for a pair of detection convolutions for each source, "shared" for one.
+      resize: how the upscale stream grows maps, "bilinear" or "nearest" (TF1 sampling).
+      top_fm: depth of the upscale stream, a multiple of 4.
+      det_kernel: kernel side of the detection convolutions.
+      n_base_channels, seg_filter_size: depth and kernel side of the segmentation
+        convolutions on each source.
+      weight_decay: penalty `weight_decay * sum(w ** 2) / 2` on kernels, in `model.losses`.
+      bn_decay: momentum of the moving batch-norm statistics.
+
+    Returns:
+      A `keras.Model` from RGB pictures `[B, S, S, 3]` in [0, 1] to a dict of raw tensors:
+      `confidence` `[B, P, num_classes]` logits and `location` `[B, P, 4]` offsets
+      (cx, cy, w, h) with `detect`; `segmentation` `[B, F, F, num_classes]` logits with `segment`.
+
+    Raises:
+      ValueError: an argument is outside what is described here.
+    """
+    _check(num_classes, image_size, detect, segment, head, resize, top_fm)
+    conv = Conv(bn_decay, weight_decay)
+    images = keras.Input((image_size, image_size, 3), name="images")
+    pyramid = _downscale(images, conv, get_trunk(trunk), image_size)
+    sources = _upscale(pyramid, conv, top_fm, resize, finest="C2" if x4 else "C3")
+
+    outputs = {}
+    if detect:
+        shared = head == "shared"
+        for name, width in ((keys.CONFIDENCE, num_classes), (keys.LOCATION, 4)):
+            outputs[name] = detection_head(
+                sources, conv, width, PRIORS_PER_CELL, name, det_kernel, shared
+            )
+    if segment:
+        outputs[keys.SEGMENTATION] = segmentation_head(
+            sources, conv, num_classes, n_base_channels, seg_filter_size
+        )
+    return keras.Model(images, outputs, name="blitznet")
+
+
+def source_sides(model):
+    """Sides of the detection sources, finest first, read from a built model's graph."""
+    flat = model.get_layer(keys.LOCATION).input
+    return tuple(round((maps.shape[1] / PRIORS_PER_CELL) ** 0.5) for maps in flat)
+
+
+def segmentation_side(model):
+    """Side of the segmentation logits of a built model; None if it does not segment."""
+    if not any(layer.name == keys.SEGMENTATION for layer in model.layers):
+        return None
+    return model.get_layer(keys.SEGMENTATION).output.shape[1]
+
+
+def _check(num_classes, image_size, detect, segment, head, resize, top_fm):
+    if not (detect or segment):
+        raise ValueError("nothing to build: set detect, segment or both")
+    if num_classes < 2:
+        raise ValueError(f"num_classes counts the background too: at least 2, got {num_classes}")
+    if image_size < 32:
+        raise ValueError(f"image_size is at least 32 pixels, got {image_size}")
+    if head not in HEADS:
+        raise ValueError(f"unknown head {head!r}: choose one of {', '.join(HEADS)}")
+    if resize not in RESIZES:
+        raise ValueError(f"unknown resize {resize!r}: choose one of {', '.join(RESIZES)}")
+    if top_fm < 4 or top_fm % 4:
+        raise ValueError(f"top_fm is a positive multiple of 4, got {top_fm}")
+
+
+def _downscale(images, conv, trunk, image_size):
+    """The trunk's maps `C2...` and below them halved ones, to stride 256 (512 for large images).
+
+    A map of side 1 ends the stream: another block would repeat it.
+    """
+    pyramid = dict(trunk.features(images, conv))
+    level = len(pyramid) + 1
+    last_stride = 512 if image_size >= LARGE_IMAGE else 256
+    stride = 2**level
+    x = pyramid[f"C{level}"]
+    while stride < last_stride and x.shape[1] > 1:
+        stride, level = stride * 2, level + 1
+        for unit in (1, 2):
+            x = trunk.downscale_unit(x, conv, 2 if unit == 1 else 1, f"block{level - 1}_unit{unit}")
+        pyramid[f"C{level}"] = x
+    return pyramid
+
+
+def _upscale(pyramid, conv, depth, resize, finest):
+    """ResSkip blocks from the coarsest map up to level `finest`; sources, finest first.
+
+    The last source is the spatial mean of the first block's shortcut projection.
+    """
+    levels = list(pyramid)
+    x = pyramid[levels[-1]]
+    sources = {}
+    for level in reversed(levels[levels.index(finest) : -1]):
+        skip = pyramid[level]
+        name = f"rev{int(level[1:]) - 1}"
+        up = LegacyResize(skip.shape[1], resize, name=f"{name}_up")(x)
+        shortcut = up
+        if up.shape[-1] != depth or not sources:
+            shortcut = conv.norm(up, depth, 1, f"{name}_shortcut", relu=False)
+        if not sources:
+            mean = keras.layers.GlobalAveragePooling2D(keepdims=True, name="pool6")(shortcut)
+        x = _res_skip(up, skip, shortcut, conv, depth, name)
+        sources[name] = x
+    return {**dict(reversed(list(sources.items()))), "pool6": mean}
+
+
+def _res_skip(up, skip, shortcut, conv, depth, name):
+    """One ResSkip block (paper, figure 3): concatenation, bottleneck, sum with the shortcut."""
+    x = keras.layers.Concatenate(name=f"{name}_concat")([up, skip])
+    x = conv.norm(x, depth // 4, 1, f"{name}_conv1")
+    x = conv.norm(x, depth // 4, 3, f"{name}_conv2")
+    x = conv.norm(x, depth, 1, f"{name}_conv3", relu=False)
+    return add_relu(shortcut, x, name)

@@ -1,0 +1,51 @@
+"""Detection and segmentation heads over a pyramid of source maps."""
+
+from tensorflow import keras
+
+from blitznet.layers import LegacyResize
+
+
+def detection_head(sources, conv, outputs, priors_per_cell, name, kernel=3, shared=False):
+    """Predict `outputs` numbers for each prior box, from every source.
+
+    Args:
+      sources: dict name -> map `[B, F, F, D]`, finest first.
+      conv: the network's `Conv`.
+      outputs: 4 for the offsets, the number of classes for the logits.
+      priors_per_cell: number of prior boxes of one cell.
+      name: "location" or "confidence"; layers are `<name>_<source>` or `<name>_shared`.
+      kernel: side of the convolution's kernel.
+      shared: one convolution for all the sources instead of one for each.
+
+    Returns:
+      `[B, P, outputs]`: sources in order, each row-major, prior boxes of a cell fastest.
+    """
+
+    def new_layer(suffix):
+        initializer = keras.initializers.VarianceScaling(
+            0.1, mode="fan_in", distribution="truncated_normal"
+        )
+        return conv.plain(priors_per_cell * outputs, kernel, f"{name}_{suffix}", initializer)
+
+    one_for_all = new_layer("shared") if shared else None
+    flat = []
+    for source, maps in sources.items():
+        layer = one_for_all or new_layer(source)
+        reshape = keras.layers.Reshape((-1, outputs), name=f"{name}_{source}_flat")
+        flat.append(reshape(layer(maps)))
+    return keras.layers.Concatenate(axis=1, name=name)(flat)
+
+
+def segmentation_head(sources, conv, num_classes, base_channels=64, filter_size=1):
+    """Class logits `[B, F, F, num_classes]` at the first source's side F.
+
+    Each source passes a small convolution, grows to F by legacy nearest sampling, and a
+    3x3 convolution reads their concatenation (paper, section 3.2).
+    """
+    side = next(iter(sources.values())).shape[1]
+    grown = []
+    for source, maps in sources.items():
+        maps = conv.plain(base_channels, filter_size, f"seg_{source}", activation="relu")(maps)
+        grown.append(LegacyResize(side, "nearest", name=f"seg_{source}_resize")(maps))
+    joined = keras.layers.Concatenate(name="seg_concat")(grown)
+    return conv.plain(num_classes, 3, "segmentation")(joined)

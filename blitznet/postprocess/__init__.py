@@ -1,0 +1,1 @@
+"""From raw network outputs to detections and class maps."""
