@@ -1,0 +1,301 @@
+"""Writes a set of records over several processes so that a stopped run costs nothing.
+
+Shards are finished in the hidden folder `.<name>.partial`, each with a report beside it; only
+when all are complete do they move to the folder of the records, followed by the JSON that
+makes the set exist. A run that was stopped goes on from the reports.
+"""
+
+import contextlib
+import itertools
+import json
+import math
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from blitznet import keys
+from datasets import records
+from datasets.info import BadExample, DatasetInfo
+
+PICTURES_PER_SHARD = 500
+_SHOWN = 20
+
+
+class BadExamples(ValueError):
+    """Pictures that stop an encoding: `examples`, a list of BadExample, are all of the set."""
+
+    def __init__(self, examples):
+        self.examples = list(examples)
+        shown = "\n".join(f"  {example}" for example in self.examples[:_SHOWN])
+        rest = len(self.examples) - _SHOWN
+        more = f"\n  and {rest} more" if rest > 0 else ""
+        super().__init__(f"{len(self.examples)} bad examples:\n{shown}{more}")
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """Work on one shard: `path` is where it is finished, in the folder of partial work."""
+
+    path: Path
+    names: tuple
+    info: DatasetInfo
+    read: Callable
+    skip_bad: bool
+
+    @property
+    def report_path(self):
+        return self.path.with_suffix(".json")
+
+
+def write_records(
+    folder,
+    record_set,
+    info,
+    names,
+    read,
+    *,
+    shards=None,
+    workers=1,
+    skip_bad=False,
+    overwrite=False,
+    progress=lambda done: None,
+):
+    """Write the pictures `names` of `record_set` to `folder`; True if anything was written.
+
+    Args: `info` the DatasetInfo; `read` a picklable callable, name -> example or BadExample;
+    `shards` their number (None: one per 500 pictures), filled in the order of `names`;
+    `workers` processes (1: this one); `skip_bad` leaves bad examples out and lists them in the
+    JSON; `overwrite` starts from nothing and replaces the set once the other is complete;
+    `progress` is called with the number of pictures done so far.
+
+    A complete set is left as it is. Raises FileExistsError if that one is of other pictures or
+    classes, BadExamples (after checking the whole set) without `skip_bad` or when it would
+    leave no picture, ValueError for more shards than pictures.
+    """
+    folder = Path(folder)
+    if not overwrite and _is_complete(folder, record_set, info, names):
+        return False
+    count = shards or math.ceil(len(names) / PICTURES_PER_SHARD)
+    if count > len(names):
+        raise ValueError(f"{count} shards for {len(names)} pictures: at most one each")
+
+    staging = folder / f".{record_set.name}.partial"
+    if overwrite and staging.exists():
+        shutil.rmtree(staging)
+    staging.mkdir(parents=True, exist_ok=True)
+    plan = []
+    for i in range(count):
+        path = staging / f"{record_set.name}-{i:05d}-of-{count:05d}.tfrecord"
+        part = tuple(names[len(names) * i // count : len(names) * (i + 1) // count])
+        plan.append(_Shard(path, part, info, read, skip_bad))
+
+    try:
+        reports = _write_shards(plan, folder, workers, progress)
+        skipped = [BadExample(**entry) for report in reports for entry in report["skipped"]]
+        if skipped and (not skip_bad or len(skipped) == len(names)):
+            raise BadExamples(skipped)
+    finally:
+        with contextlib.suppress(OSError):  # it stays as long as it holds a finished shard
+            staging.rmdir()
+    _publish(folder, staging, plan, _summary(record_set, info, plan, reports))
+    return True
+
+
+def _is_complete(folder, record_set, info, names):
+    if not records.has_records(folder, record_set):
+        return False
+    try:
+        present = records.open_records(folder, record_set)
+    except FileNotFoundError:  # a shard was lost
+        return False
+    path = records.json_path(folder, record_set)
+    pictures = present.images + len(json.loads(path.read_text(encoding="utf-8"))["skipped"])
+    if present.class_names != info.class_names or pictures != len(names):
+        raise FileExistsError(
+            f"{path} describes {pictures} pictures with the classes "
+            f"{', '.join(present.class_names)}; asked for are {len(names)} pictures with "
+            f"{', '.join(info.class_names)}: give --overwrite to replace it"
+        )
+    return True
+
+
+def _write_shards(plan, folder, workers, progress):
+    """Reports of all shards, in order; those that an earlier run finished are not done again."""
+    reports = {shard.path: _finished_report(shard, folder) for shard in plan}
+    missing = [shard for shard in plan if reports[shard.path] is None]
+    already = sum(len(shard.names) for shard in plan) - sum(len(s.names) for s in missing)
+    progress(already)
+    workers = min(workers, len(missing))
+    write = _write_in_pool if workers > 1 else _write_here
+    written = write(missing, workers, lambda done: progress(already + done))
+    reports.update(zip((shard.path for shard in missing), written))
+    return list(reports.values())
+
+
+def _finished_report(shard, folder):
+    """The report of a shard that need not be written again, or None."""
+    if not shard.report_path.is_file():
+        return None
+    report = json.loads(shard.report_path.read_text(encoding="utf-8"))
+    # A shard that has moved to the folder was interrupted between that and the JSON.
+    there = shard.path.is_file() or (folder / shard.path.name).is_file()
+    same = report["names"] == list(shard.names) and report["classes"] == list(
+        shard.info.class_names
+    )
+    # What was left out may have been mended since.
+    return report if there and same and not report["skipped"] else None
+
+
+def _write_here(shards, _, progress):
+    done = itertools.count(1)
+    return [_write_shard(shard, lambda: progress(next(done))) for shard in shards]
+
+
+def _write_in_pool(shards, workers, progress):
+    # Fork is unsafe once TensorFlow has threads.
+    context = multiprocessing.get_context("spawn")
+    done, stop = context.Value("q", 0), context.Event()
+    with ProcessPoolExecutor(workers, context, _enter_worker, (done, stop)) as pool:
+        try:
+            with _interrupt_ignored():  # the workers inherit that: Ctrl-C is for this process
+                pending = [pool.submit(_write_in_worker, shard) for shard in shards]
+            futures = list(pending)
+            while pending:
+                finished, pending = wait(pending, timeout=0.2, return_when=FIRST_EXCEPTION)
+                for future in finished:
+                    future.result()
+                progress(done.value)
+        except BaseException:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+    return [future.result() for future in futures]
+
+
+@contextlib.contextmanager
+def _interrupt_ignored():
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+class _Stopped(Exception):
+    """The main process gave up."""
+
+
+def _enter_worker(done, stop):
+    """Take the shared counter and stop sign; end with the main process, however that ends."""
+    global _tick
+
+    def _tick():
+        if stop.is_set():
+            raise _Stopped
+        with done.get_lock():
+            done.value += 1
+
+    def follow():
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+def _write_in_worker(shard):
+    return _write_shard(shard, _tick)
+
+
+def _write_shard(shard, tick):
+    """Read every picture of a shard; write it with its report unless something is bad.
+
+    With `skip_bad` it is written without what is bad. Answers the report: names, classes,
+    counts, and what was left out. Raises OSError when the disk refuses.
+    """
+    temporary = shard.path.with_suffix(f".{os.getpid()}.tmp")
+    objects = np.zeros(shard.info.num_classes, np.int64)
+    difficult = masks = 0
+    skipped = []
+    try:
+        with tf.io.TFRecordWriter(str(temporary)) as writer:
+            for name in shard.names:
+                try:
+                    example = shard.read(name)
+                except BadExample as error:
+                    skipped.append({"file": error.file, "reason": error.reason})
+                else:
+                    writer.write(records.serialize(example))
+                    objects += np.bincount(example[keys.LABELS], minlength=len(objects))
+                    difficult += int(np.sum(example[keys.DIFFICULT]))
+                    masks += bool(example[keys.ENCODED_MASK])
+                tick()
+        report = {
+            "names": shard.names,
+            "classes": shard.info.class_names,
+            "images": len(shard.names) - len(skipped),
+            "images_with_masks": masks,
+            "objects": objects[1:].tolist(),
+            "difficult_objects": difficult,
+            "skipped": skipped,
+        }
+        if shard.skip_bad or not skipped:
+            os.replace(temporary, shard.path)
+            _write_json(shard.report_path, report)
+        return report
+    except tf.errors.OpError as error:  # how the writer says that the disk is full
+        raise OSError(f"cannot write {temporary}: {error.message}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _summary(record_set, info, plan, reports):
+    """Content of the set's JSON: the same for the same pictures, whenever it is written."""
+
+    def total(field):
+        return sum(report[field] for report in reports)
+
+    objects = np.sum([report["objects"] for report in reports], axis=0).tolist()
+    return {
+        "name": record_set.name,
+        "command": record_set.command,
+        "split": record_set.split,
+        "image_list": record_set.image_list,
+        "classes": info.class_names,
+        "ignore_label": info.ignore_label,
+        "images": total("images"),
+        "images_with_masks": total("images_with_masks"),
+        "objects": dict(zip(info.class_names, objects)),
+        "difficult_objects": total("difficult_objects"),
+        "skipped": [entry for report in reports for entry in report["skipped"]],
+        "shards": [shard.path.name for shard in plan],
+    }
+
+
+def _publish(folder, staging, plan, summary):
+    """Put the finished shards in the place of what the set was before."""
+    target = folder / f"{summary['name']}.json"
+    # Without JSON the set does not exist while old and fresh shards are side by side.
+    target.unlink(missing_ok=True)
+    for shard in plan:
+        if shard.path.is_file():
+            os.replace(shard.path, folder / shard.path.name)
+    _write_json(target, summary)
+    for old in folder.glob(f"{summary['name']}-?????-of-?????.tfrecord"):
+        if old.name not in summary["shards"]:
+            old.unlink()
+    shutil.rmtree(staging)
+
+
+def _write_json(path, content):
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,172 @@
+"""The encoder as a user runs it: flags in, records and a table out, errors without traceback."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from blitznet import keys
+from datasets import records
+from datasets.catalog import evaluation_sets, training_sets
+from datasets.info import VOC
+from datasets.label_map import write_label_map
+from helpers import CHECKOUT
+from tools.encode_voc import main
+from voc_fixture import draw_mask, objects_of, write_list, write_voc
+
+
+def _encode(root, *flags):
+    return main(["--data_root", str(root), "--workers", "1", *flags])
+
+
+def _parsed(folder, record_set):
+    info = records.open_records(folder, record_set)
+    return [records.parse(record) for record in tf.data.TFRecordDataset(list(info.files))]
+
+
+def test_records_hold_what_the_pictures_show(tmp_path, capsys):
+    write_voc(tmp_path, pictures=8)
+    assert _encode(tmp_path, "--split", "train", "--segmentation", "--shards", "2") == 0
+    folder = tmp_path / "records"
+    examples = _parsed(folder, *training_sets("voc12", "train"))
+    assert [e[keys.FILENAME].numpy() for e in examples] == [
+        f"2007_{i:06d}.jpg".encode() for i in range(1, 6)
+    ]
+    for index, example in enumerate(examples, 1):
+        height, width = int(example[keys.HEIGHT]), int(example[keys.WIDTH])
+        objects = objects_of(index, width, height)
+        assert [VOC.class_names[i - 1] for i in example[keys.LABELS]] == [o.name for o in objects]
+        corners = [[o.ymin, o.xmin, o.ymax, o.xmax] for o in objects]
+        pixels = example[keys.BOXES] * [height, width, height, width]
+        np.testing.assert_allclose(pixels, np.reshape(corners, (-1, 4)), rtol=1e-6)
+        mask = records.decode_mask(
+            example[keys.ENCODED_MASK], example[keys.HAS_MASK], height, width
+        )
+        np.testing.assert_array_equal(mask, draw_mask(objects, width, height))
+    rows = {tuple(line.rsplit(maxsplit=1)) for line in capsys.readouterr().out.splitlines()}
+    # Pictures 1, 2, 4 and 5 have two objects each, 3 has none; picture 1: bird and boat.
+    expected = {("bird", "1"), ("boat", "1"), ("cat", "0"), ("all objects", "8")}
+    expected |= {("of these difficult", "4"), ("pictures", "5"), ("of these with a mask", "5")}
+    assert expected <= rows
+    assert (f"{folder / 'voc12-train-seg.json'}: 2", "shards") in rows
+
+
+def test_every_list_of_both_years_is_found_under_its_data_set(tmp_path):
+    for year in ("07", "12"):
+        write_voc(tmp_path, year, pictures=4, augmented=True)
+    for dataset in ("voc07+12", "voc07+12-segfull", "voc12-trainval"):
+        for record_set in training_sets(dataset, "train"):
+            command = record_set.command.split()[3:]
+            assert _encode(tmp_path, *command) == 0
+            info = records.open_records(tmp_path / "records", record_set)
+            assert info.images_with_masks == (info.images if record_set.segmentation else 0)
+
+
+def test_augmented_implies_segmentation(tmp_path):
+    write_voc(tmp_path, pictures=4, augmented=True)
+    assert _encode(tmp_path, "--split", "train", "--augmented") == 0
+    assert records.has_records(tmp_path / "records", *training_sets("voc12-train", "train"))
+
+
+def test_second_run_says_that_the_set_is_complete(tmp_path, capsys):
+    write_voc(tmp_path, pictures=4)
+    for _ in range(2):
+        assert _encode(tmp_path, "--split", "val", "--records", str(tmp_path / "elsewhere")) == 0
+    assert "voc12-val is complete already; --overwrite" in capsys.readouterr().out
+    assert records.has_records(tmp_path / "elsewhere", evaluation_sets("voc12", "val", False)[0])
+
+
+def test_label_map_gives_the_classes(tmp_path):
+    write_voc(tmp_path, pictures=4, class_names=("disc", "bar", "ring"))
+    write_label_map(tmp_path / "map.pbtxt", ("bar", "disc", "ring"))
+    flags = ("--split", "train", "--segmentation", "--label_map", str(tmp_path / "map.pbtxt"))
+    assert _encode(tmp_path, *flags) == 0
+    info = records.open_records(tmp_path / "records", *training_sets("voc12", "train"))
+    # Pictures 1 and 2 show classes 2, 3 and 1, 2 of the list that drew them: ring, disc; bar, ring.
+    assert info.class_names == ("bar", "disc", "ring")
+    assert info.objects == {"bar": 1, "disc": 1, "ring": 2}
+
+
+def _error(capsys, *arguments):
+    assert _encode(*arguments) == 1
+    captured = capsys.readouterr().err
+    assert "Traceback" not in captured
+    return captured[captured.index("error: ") :]
+
+
+def test_missing_data_is_an_error_with_its_source(tmp_path, capsys):
+    message = _error(capsys, tmp_path, "--split", "train", "--year", "07")
+    assert f"no folder {tmp_path / 'VOCdevkit' / 'VOC2007'}: unpack the VOC tar" in message
+    write_voc(tmp_path, pictures=4)
+    assert "no list" in _error(capsys, tmp_path, "--split", "test")
+    assert "no label map" in _error(capsys, tmp_path, "--split", "val", "--label_map", "x.pbtxt")
+    write_list(tmp_path / "VOCdevkit" / "VOC2012", "Main/none", [])
+    assert "names no picture" in _error(capsys, tmp_path, "--split", "none")
+
+
+def test_bad_pictures_are_all_named_or_left_out(tmp_path, capsys):
+    voc_dir = write_voc(tmp_path, pictures=4)
+    picture = voc_dir / "JPEGImages" / "2007_000001.jpg"
+    picture.write_bytes(picture.read_bytes()[:300])
+    annotation = voc_dir / "Annotations" / "2007_000002.xml"
+    annotation.write_text(annotation.read_text().replace("<xmin>", "<xmin>9"))
+    message = _error(capsys, tmp_path, "--split", "train")
+    assert "2 bad examples" in message
+    assert f"{picture}: truncated" in message
+    assert f"{annotation}: object 1 (bottle): xmin" in message
+    assert _encode(tmp_path, "--split", "train", "--skip_bad") == 0
+    summary = json.loads((tmp_path / "records" / "voc12-train.json").read_text())
+    assert [entry["file"] for entry in summary["skipped"]] == [str(picture), str(annotation)]
+    assert summary["images"] == 1
+
+
+@pytest.mark.parametrize("flags", [[], ["--split", "val", "--workers", "0"], ["--year", "2012"]])
+def test_wrong_flags_end_with_the_usage(flags, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(flags)
+    assert "usage: python -m tools.encode_voc" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGKILL])
+def test_killed_run_leaves_no_half_set_and_the_next_completes_it(tmp_path, sign):
+    voc_dir = write_voc(tmp_path, pictures=4)
+    names = [f"2007_{i:06d}" for i in range(4)]
+    for i in range(4, 2000):  # enough work to be stopped in the middle
+        names.append(f"copy_{i:06d}")
+        for folder, suffix in (("JPEGImages", "jpg"), ("Annotations", "xml")):
+            source = voc_dir / folder / f"{names[i % 4]}.{suffix}"
+            os.link(source, voc_dir / folder / f"{names[i]}.{suffix}")
+    write_list(voc_dir, "Main/many", names)
+    flags = ["--data_root", str(tmp_path), "--split", "many", "--shards", "40", "--workers"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tools.encode_voc", *flags, "2"],
+        cwd=CHECKOUT,
+        stderr=subprocess.DEVNULL,
+    )
+    folder = tmp_path / "records"
+    staging = folder / ".voc12-many.partial"
+    deadline = time.monotonic() + 120
+    while len(list(staging.glob("*.json"))) < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(sign)
+    code = process.wait(timeout=60)
+    assert code == (-signal.SIGKILL if sign == signal.SIGKILL else 130)
+    assert [p.name for p in folder.iterdir()] == [staging.name]
+    if sign != signal.SIGKILL:
+        assert not list(staging.glob("*.tmp"))
+    time.sleep(1)  # the workers of a killed run end too
+    finished = len(list(staging.glob("*.json")))
+    assert 3 <= finished < 40
+    time.sleep(0.5)
+    assert len(list(staging.glob("*.json"))) == finished
+    assert main([*flags, "1"]) == 0
+    summary = json.loads((folder / "voc12-many.json").read_text())
+    assert (summary["images"], len(summary["shards"])) == (2000, 40)
+    assert not staging.exists()

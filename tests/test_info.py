@@ -1,0 +1,43 @@
+"""Classes of a data set."""
+
+import dataclasses
+import pickle
+
+import pytest
+
+from datasets.info import VOC, BadExample, DatasetInfo
+
+
+def test_voc_classes_are_the_official_ones_in_alphabetical_order():
+    assert VOC.num_classes == 21
+    assert list(VOC.class_names) == sorted(VOC.class_names)
+    # Ids of the development kit's documentation.
+    ids = {name: i for i, name in enumerate(VOC.class_names, 1)}
+    assert (ids["aeroplane"], ids["cat"], ids["person"], ids["tvmonitor"]) == (1, 8, 15, 20)
+
+
+def test_info_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        VOC.ignore_label = 0
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ((), "no class"),
+        (("cat", "dog", "cat"), "repeats the class cat"),
+        (tuple(map(str, range(255))), "below the ignored label 255"),
+    ],
+)
+def test_impossible_classes_are_refused(names, message):
+    with pytest.raises(ValueError, match=message):
+        DatasetInfo("mine", names)
+
+
+def test_254_classes_fit_below_the_ignored_label():
+    assert DatasetInfo("mine", tuple(map(str, range(254)))).num_classes == 255
+
+
+def test_bad_example_travels_between_processes():
+    error = pickle.loads(pickle.dumps(BadExample("a.xml", "no box")))
+    assert (error.file, error.reason, str(error)) == ("a.xml", "no box", "a.xml: no box")
