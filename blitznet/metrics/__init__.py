@@ -1,0 +1,6 @@
+"""Evaluation metrics in NumPy; nothing here imports TensorFlow."""
+
+from blitznet.metrics.confusion import ConfusionMatrix
+from blitznet.metrics.voc_ap import VocAP, VocAPResult
+
+__all__ = ["ConfusionMatrix", "VocAP", "VocAPResult"]

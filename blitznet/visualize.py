@@ -1,0 +1,210 @@
+"""Boxes, class maps and panels drawn on pictures, with OpenCV and NumPy.
+
+Pictures are uint8 RGB `[H, W, 3]`; every function returns another picture and leaves its
+arguments alone.
+"""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from blitznet.opencv import cv2
+
+IGNORED = 255
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_TEXT_HEIGHT_AT_SCALE_1 = 22
+_PAPER, _INK = (255, 255, 255), (32, 32, 32)
+_DARK_TEXT, _LIGHT_TEXT = (0, 0, 0), (255, 255, 255)
+
+
+def class_colours(num_classes):
+    """PASCAL VOC's palette, uint8 `[num_classes, 3]` RGB, for up to 256 class ids.
+
+    The bits of the id are dealt in turn to red, green and blue, from the highest bit of each
+    colour down (VOC development kit, `VOCcolormap.m`): 0 is black, 255 is (224, 224, 192).
+    """
+    if not 1 <= num_classes <= 256:
+        raise ValueError(f"num_classes is {num_classes}: expected 1..256")
+    ids = np.arange(num_classes)
+    colours = np.zeros((num_classes, 3), np.int64)
+    for bit in range(8):
+        group, channel = divmod(bit, 3)
+        colours[:, channel] |= (ids >> bit & 1) << (7 - group)
+    return colours.astype(np.uint8)
+
+
+def draw_detections(image, boxes, classes, scores, class_names):
+    """Picture with a coloured box and a label for each detection.
+
+    image: uint8 `[H, W, 3]` RGB. boxes: `[N, 4]` normalised ymin, xmin, ymax, xmax.
+    classes: int `[N]` in 1..C-1. scores: `[N]`, or None for ground truth. class_names: names
+    of the classes 1..C-1, without the background. Sure detections are drawn over unsure ones.
+
+    Raises ValueError for another kind of picture, box shape or class id.
+    """
+    canvas = _checked(image).copy()
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    classes = np.asarray(classes)
+    wrong = (classes < 1) | (classes > len(class_names))
+    if wrong.any():
+        raise ValueError(f"class id {classes[wrong][0]} is outside 1..{len(class_names)}")
+    order = np.arange(len(boxes)) if scores is None else np.argsort(scores, kind="stable")
+    colours = class_colours(len(class_names) + 1)
+    texts = [
+        class_names[c - 1] + ("" if scores is None else f" {scores[n]:.2f}")
+        for n, c in enumerate(classes)
+    ]
+    corners = _pixel_corners(boxes, canvas.shape)
+    for n in order:
+        colour = colours[classes[n]].tolist()
+        cv2.rectangle(canvas, corners[n, :2], corners[n, 2:], colour, _line_width(canvas))
+    # Labels come after all boxes, so that no line crosses a text.
+    for n in order:
+        _draw_label(canvas, texts[n], corners[n], colours[classes[n]].tolist())
+    return canvas
+
+
+def overlay_classes(image, class_map, num_classes, opacity=0.5):
+    """Picture under translucent class colours with thin contours.
+
+    class_map: int `[H, W]` of class ids 0..num_classes-1; background (0) and ignored pixels
+    (255) show the picture as it is. opacity: 0 (picture) to 1 (colours).
+
+    Raises ValueError for a class map of another size or with ids outside.
+    """
+    image, class_map = _checked(image), np.asarray(class_map)
+    if class_map.shape != image.shape[:2]:
+        raise ValueError(
+            f"class map has shape {list(class_map.shape)}, the picture {list(image.shape[:2])}"
+        )
+    shown = (class_map != 0) & (class_map != IGNORED)
+    wrong = shown & ((class_map < 0) | (class_map >= num_classes))
+    if wrong.any():
+        raise ValueError(f"class id {class_map[wrong][0]} is outside 0..{num_classes - 1}")
+    colours = class_colours(num_classes)
+    canvas = image.copy()
+    tint = colours[class_map[shown]].astype(np.float64)
+    canvas[shown] = np.rint(opacity * tint + (1 - opacity) * image[shown])
+    for c in np.unique(class_map[shown]):
+        region = (class_map == c).astype(np.uint8)
+        inside = cv2.erode(region, np.ones((3, 3), np.uint8))
+        canvas[(region == 1) & (inside == 0)] = colours[c]
+    return canvas
+
+
+def colour_classes(class_map):
+    """Class map `[H, W]` (ids 0..255) as a picture in the colours of `class_colours`."""
+    return class_colours(256)[np.asarray(class_map)]
+
+
+def palette_png(class_map):
+    """PNG file (bytes) of a class map `[H, W]`, ids 0..255, with VOC's palette as VOC stores it."""
+    class_map = np.asarray(class_map)
+    if class_map.ndim != 2 or class_map.size == 0:
+        raise ValueError(f"class map has shape {list(class_map.shape)}: expected [H, W]")
+    if class_map.min() < 0 or class_map.max() > 255:
+        raise ValueError(f"class ids {class_map.min()}..{class_map.max()} exceed 0..255")
+    picture = Image.fromarray(class_map.astype(np.uint8))
+    picture.putpalette(class_colours(256).tobytes())
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
+
+
+def side_by_side(images, titles, gap=8):
+    """One picture of panels in a row, each under its title, at the height of the tallest.
+
+    images: pictures of any sizes; lower ones are enlarged. titles: one string per picture.
+    """
+    if len(images) != len(titles) or not images:
+        raise ValueError(f"{len(images)} pictures and {len(titles)} titles: expected as many")
+    height = max(len(image) for image in images)
+    bar = min(30, max(20, round(0.07 * height)))
+    panels = []
+    for image, title in zip(images, titles):
+        width = max(1, round(_checked(image).shape[1] * height / len(image)))
+        panel = np.full((bar + height, width, 3), _PAPER, np.uint8)
+        panel[bar:] = image if len(image) == height else _resized(image, width, height)
+        scale = _scale_to_fit(title, 0.55 * bar, width)
+        base = round((bar + _TEXT_HEIGHT_AT_SCALE_1 * scale) / 2)
+        cv2.putText(panel, title, (2, base), _FONT, scale, _INK, _thickness(scale), cv2.LINE_AA)
+        panels += [np.full((bar + height, gap, 3), _PAPER, np.uint8), panel]
+    return _framed(np.hstack(panels[1:]), gap)
+
+
+def contact_sheet(images, columns, gap=8):
+    """One picture of all in a grid, row by row, each at its own size in the middle of its cell."""
+    if not images or columns < 1:
+        raise ValueError(f"{len(images)} pictures in {columns} columns: expected at least one")
+    columns = min(columns, len(images))
+    height = max(_checked(image).shape[0] for image in images) + gap
+    width = max(image.shape[1] for image in images) + gap
+    rows = -(-len(images) // columns)
+    sheet = np.full((rows * height - gap, columns * width - gap, 3), _PAPER, np.uint8)
+    for n, image in enumerate(images):
+        top = n // columns * height + (height - gap - image.shape[0]) // 2
+        left = n % columns * width + (width - gap - image.shape[1]) // 2
+        sheet[top : top + image.shape[0], left : left + image.shape[1]] = image
+    return _framed(sheet, gap)
+
+
+def _checked(image):
+    image = np.asarray(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise ValueError(
+            f"picture has type {image.dtype} and shape {list(image.shape)}: "
+            "expected uint8 [H, W, 3] RGB"
+        )
+    return image
+
+
+def _pixel_corners(boxes, shape):
+    """First and last pixels int `[N, 4]` x1, y1, x2, y2 that the boxes cover in the picture."""
+    height, width = shape[:2]
+    edges = boxes[:, [1, 0, 3, 2]] * [width, height, width, height]
+    corners = np.rint(edges).astype(int) - [0, 0, 1, 1]
+    corners = np.clip(corners, 0, [width - 1, height - 1] * 2)
+    return np.hstack([corners[:, :2], np.maximum(corners[:, :2], corners[:, 2:])])
+
+
+def _line_width(image):
+    return max(1, round(min(image.shape[:2]) / 180))
+
+
+def _draw_label(canvas, text, corners, colour):
+    """Writes on a filled bar above the box, or inside its top where the picture ends."""
+    height, width = canvas.shape[:2]
+    scale = _scale_to_fit(text, np.clip(0.03 * min(height, width), 9, 40), 0.9 * width - 4)
+    (text_width, text_height), drop = cv2.getTextSize(text, _FONT, scale, _thickness(scale))
+    margin = max(2, round(0.3 * text_height))
+    bar_width, bar_height = text_width + 2 * margin, text_height + drop // 2 + 2 * margin
+    left = max(0, min(corners[0], width - bar_width))
+    top = corners[1] - bar_height
+    if top < 0:
+        top = max(0, min(corners[1], height - bar_height))
+    cv2.rectangle(canvas, (left, top), (left + bar_width - 1, top + bar_height - 1), colour, -1)
+    luminance = np.dot(colour, [0.299, 0.587, 0.114])
+    ink = _DARK_TEXT if luminance > 110 else _LIGHT_TEXT
+    base = (left + margin, top + margin + text_height)
+    cv2.putText(canvas, text, base, _FONT, scale, ink, _thickness(scale), cv2.LINE_AA)
+
+
+def _scale_to_fit(text, text_height, width):
+    """Font scale for capitals of this height, less where the text would be wider than `width`."""
+    scale = text_height / _TEXT_HEIGHT_AT_SCALE_1
+    text_width = cv2.getTextSize(text, _FONT, scale, _thickness(scale))[0][0]
+    return scale * min(1.0, max(1, width) / max(1, text_width))
+
+
+def _thickness(scale):
+    return max(1, round(1.6 * scale))
+
+
+def _resized(image, width, height):
+    # Enlarging keeps the pixels of a class map as they are drawn: no invented colours.
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_NEAREST)
+
+
+def _framed(picture, gap):
+    return cv2.copyMakeBorder(picture, *[gap] * 4, cv2.BORDER_CONSTANT, value=_PAPER)

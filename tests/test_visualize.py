@@ -1,0 +1,164 @@
+"""Drawings: colours at known pixels, labels that stay inside, masks that read back."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from blitznet import visualize
+from blitznet.visualize import (
+    class_colours,
+    colour_classes,
+    contact_sheet,
+    draw_detections,
+    overlay_classes,
+    palette_png,
+    side_by_side,
+)
+
+GREY = np.full((64, 64, 3), 120, np.uint8)
+NAMES = ["cat", "dog"]
+
+
+def test_palette_is_pascal_vocs():
+    colours = class_colours(256)
+    known = {
+        0: (0, 0, 0),
+        1: (128, 0, 0),
+        2: (0, 128, 0),
+        3: (128, 128, 0),
+        8: (64, 0, 0),
+        15: (192, 128, 128),
+        20: (0, 64, 128),
+        255: (224, 224, 192),
+    }
+    assert {i: tuple(colours[i].tolist()) for i in known} == known
+    assert len(np.unique(colours, axis=0)) == 256
+    with pytest.raises(ValueError, match="num_classes is 257"):
+        class_colours(257)
+
+
+def test_box_is_drawn_on_the_pixels_that_it_covers():
+    drawn = draw_detections(GREY, [[0.375, 0.5, 0.875, 1.0]], [2], None, NAMES)
+    green = (drawn == [0, 128, 0]).all(axis=-1)
+    # Rows 24..55 and columns 32..63 are covered; the label stands above.
+    assert green[24, 32:].all() and green[55, 32:].all()
+    assert green[24:56, 32].all() and green[24:56, 63].all()
+    assert not green[56:].any() and not green[:, :10].any()
+    assert (drawn[28:52, 36:60] == 120).all()
+
+
+def test_drawing_leaves_the_picture_alone():
+    before = GREY.copy()
+    draw_detections(GREY, [[0, 0, 1, 1]], [1], [0.5], NAMES)
+    overlay_classes(GREY, np.ones((64, 64), int), 3)
+    np.testing.assert_array_equal(GREY, before)
+
+
+def test_no_detections_gives_an_equal_picture():
+    np.testing.assert_array_equal(draw_detections(GREY, np.zeros((0, 4)), [], [], NAMES), GREY)
+
+
+@pytest.mark.parametrize(
+    "box",
+    [[0, 0, 0.3, 0.3], [0, 0.9, 0.2, 1], [0.9, 0.9, 1, 1], [-1, -1, 2, 2], [0.5, 0.5, 0.5, 0.5]],
+)
+@pytest.mark.parametrize("name", ["ox", "a name much longer than the picture is wide"])
+def test_label_is_filled_and_kept_inside(monkeypatch, box, name):
+    filled = []
+    rectangle = visualize.cv2.rectangle
+
+    def spy(canvas, first, second, colour, thickness):
+        if thickness == -1:
+            filled.append((*first, *second))
+        return rectangle(canvas, first, second, colour, thickness)
+
+    monkeypatch.setattr(visualize.cv2, "rectangle", spy)
+    draw_detections(GREY, [box], [1], [0.5], [name])
+    ((left, top, right, bottom),) = filled
+    assert 0 <= left < right <= 63
+    assert 0 <= top < bottom <= 63
+
+
+def test_text_is_light_on_dark_and_dark_on_light():
+    names = [f"c{i}" for i in range(1, 256)]
+    box = [[0.5, 0.1, 0.9, 0.9]]
+    on_dark = draw_detections(GREY, box, [4], [0.5], names)
+    on_light = draw_detections(GREY, box, [255], [0.5], names)
+    assert (on_dark.min(axis=-1) > 200).any()
+    assert not (on_dark == 0).all(axis=-1).any()
+    assert (on_light.max(axis=-1) < 60).any()
+
+
+def test_surer_detections_are_drawn_on_top():
+    box = [[0.25, 0.25, 0.75, 0.75]] * 2
+    drawn = draw_detections(GREY, box, [1, 2], [0.9, 0.3], NAMES)
+    assert drawn[40, 16].tolist() == [128, 0, 0]
+
+
+@pytest.mark.parametrize("class_id", [0, 3])
+def test_class_id_without_a_name_is_refused(class_id):
+    with pytest.raises(ValueError, match=f"class id {class_id} is outside 1..2"):
+        draw_detections(GREY, [[0, 0, 1, 1]], [class_id], [0.5], NAMES)
+
+
+@pytest.mark.parametrize("picture", [GREY.astype(np.float32), GREY[..., 0], GREY[:0]])
+def test_other_kinds_of_picture_are_refused(picture):
+    with pytest.raises(ValueError, match=r"expected uint8 \[H, W, 3\] RGB"):
+        draw_detections(picture, np.zeros((0, 4)), [], None, NAMES)
+
+
+def test_overlay_blends_inside_contours_the_edge_and_leaves_the_rest():
+    class_map = np.zeros((64, 64), np.uint8)
+    class_map[10:30, 10:30] = 1
+    class_map[40:50] = 255
+    drawn = overlay_classes(GREY, class_map, 3, opacity=0.25)
+    expected = GREY.copy()
+    expected[10:30, 10:30] = [128, 0, 0]
+    expected[11:29, 11:29] = [122, 90, 90]  # 0.25 * (128, 0, 0) + 0.75 * 120
+    np.testing.assert_array_equal(drawn, expected)
+
+
+def test_overlay_refuses_other_sizes_and_ids():
+    with pytest.raises(ValueError, match=r"class map has shape \[32, 64\]"):
+        overlay_classes(GREY, np.zeros((32, 64), int), 3)
+    with pytest.raises(ValueError, match=r"class id 3 is outside 0..2"):
+        overlay_classes(GREY, np.full((64, 64), 3), 3)
+
+
+def test_palette_png_reads_back_as_ids_and_as_colours():
+    class_map = np.arange(256).reshape(8, 32)
+    picture = Image.open(io.BytesIO(palette_png(class_map)))
+    assert picture.mode == "P"
+    np.testing.assert_array_equal(np.array(picture), class_map)
+    np.testing.assert_array_equal(np.array(picture.convert("RGB")), colour_classes(class_map))
+
+
+@pytest.mark.parametrize("class_map", [np.zeros(4, int), np.full((2, 2), 256), -np.ones((2, 2))])
+def test_palette_png_refuses_what_a_byte_cannot_hold(class_map):
+    with pytest.raises(ValueError, match="class map has shape|exceed 0..255"):
+        palette_png(class_map)
+
+
+def test_side_by_side_enlarges_lower_pictures_without_new_colours():
+    low = np.zeros((32, 16, 3), np.uint8)
+    low[16:] = 200
+    row = side_by_side([GREY, low], ["one", "two"], gap=4)
+    assert row.shape == (4 + 20 + 64 + 4, 4 + 64 + 4 + 32 + 4, 3)
+    np.testing.assert_array_equal(row[24:88, 4:68], GREY)
+    np.testing.assert_array_equal(row[24:56, 72:104], 0)
+    np.testing.assert_array_equal(row[56:88, 72:104], 200)
+    assert (row[4:24, 4:68] < 100).any(), "the title is written"
+    with pytest.raises(ValueError, match="2 pictures and 1 titles"):
+        side_by_side([GREY, low], ["one"])
+
+
+def test_contact_sheet_places_pictures_row_by_row():
+    pictures = [np.full((10, 20, 3), value, np.uint8) for value in (10, 20, 30)]
+    sheet = contact_sheet(pictures, columns=2, gap=2)
+    assert sheet.shape == (2 + 10 + 2 + 10 + 2, 2 + 20 + 2 + 20 + 2, 3)
+    assert (sheet[2:12, 2:22] == 10).all()
+    assert (sheet[2:12, 24:44] == 20).all()
+    assert (sheet[14:24, 2:22] == 30).all()
+    assert (sheet[14:24, 24:44] == 255).all()

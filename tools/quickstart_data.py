@@ -1,0 +1,191 @@
+"""Draws a small detection-and-segmentation data set in the layout of PASCAL VOC 2012.
+
+    python -m tools.quickstart_data --data_root DIR [--train 400] [--val 80] [--seed 0]
+
+Six classes that differ in shape alone (colours are random), on textured backgrounds, with
+overlaps, objects cut by the border and pictures without objects. Boxes hold the visible part,
+as VOC's do. An object is placed only where at least 35% of it and of every other object stays
+visible; one with less than half in sight is marked difficult. Masks hold 255 along the object
+edges. The seed determines the set: picture k of a list is the same for any length of the list.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+import paths
+from blitznet.opencv import cv2
+from blitznet.visualize import IGNORED, palette_png
+from datasets.label_map import read_label_map, write_label_map
+from tools.quickstart_scene import CLASS_NAMES, bounding_box, draw_scene
+
+SPLITS = ("train", "val")
+EMPTY_EVERY = 12
+DIFFICULT_BELOW = 0.5
+JPEG_QUALITY = 92
+LABEL_MAP_FILE = "label_map.pbtxt"
+PARAMETERS_FILE = "quickstart.json"
+
+
+def main(argv=None):
+    """Writes the data set; returns 0, or 1 where something else lies in its place."""
+    arguments = _parser().parse_args(argv)
+    root = paths.data_root(arguments.data_root)
+    counts = {"train": arguments.train, "val": arguments.val}
+    try:
+        written = write_data_set(root, counts, arguments.seed, arguments.overwrite)
+    except (FileExistsError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    state = "drawn" if written else "already there, the same parameters"
+    print(f"{paths.voc_dir(root, '12')}: {counts['train']} + {counts['val']} pictures, {state}")
+    return 0
+
+
+def write_data_set(root, counts, seed, overwrite=False):
+    """Draws `VOCdevkit/VOC2012` and `label_map.pbtxt` under the data root.
+
+    counts: {"train": N, "val": M}. Returns False where the same set is there already. All is
+    drawn in a temporary folder and moved at the end, so that a stopped run leaves nothing.
+
+    Raises FileExistsError for another set of this tool without `overwrite`, and for files that
+    are not of this tool in any case; ValueError for a label map that does not parse.
+    """
+    root = Path(root)
+    voc = paths.voc_dir(root, "12")
+    parameters = {"seed": seed, **counts}
+    if _found(voc, root / LABEL_MAP_FILE, parameters, overwrite):
+        return False
+    voc.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".quickstart-", dir=root) as scratch:
+        scratch = Path(scratch)
+        _draw_all(scratch / "VOC2012", counts, seed)
+        (scratch / "VOC2012" / PARAMETERS_FILE).write_text(json.dumps(parameters) + "\n")
+        if voc.exists():
+            voc.rename(scratch / "previous")
+        (scratch / "VOC2012").rename(voc)
+        write_label_map(root / LABEL_MAP_FILE, CLASS_NAMES)
+    return True
+
+
+def _found(voc, label_map, parameters, overwrite):
+    """True if the set is there; FileExistsError if what is there must stay."""
+    if not voc.exists():
+        if label_map.exists() and read_label_map(label_map) != CLASS_NAMES:
+            raise FileExistsError(
+                f"{label_map} belongs to another data set: choose another --data_root"
+            )
+        return False
+    try:
+        present = json.loads((voc / PARAMETERS_FILE).read_text())
+    except (OSError, ValueError):
+        raise FileExistsError(
+            f"{voc} was not drawn by this tool and is left alone: choose another --data_root"
+        ) from None
+    if present == parameters and label_map.exists():
+        return True
+    if present != parameters and not overwrite:
+        raise FileExistsError(
+            f"{voc} holds a set drawn with {present}, not {parameters}: "
+            "choose another --data_root or give --overwrite"
+        )
+    return False
+
+
+def _draw_all(voc, counts, seed):
+    names = {split: [f"{split}_{k:06d}" for k in range(counts[split])] for split in SPLITS}
+    for folder in ("JPEGImages", "Annotations", "SegmentationClass"):
+        (voc / folder).mkdir(parents=True)
+    for folder in ("Main", "Segmentation"):
+        lists = {**names, "trainval": names["train"] + names["val"]}
+        (voc / "ImageSets" / folder).mkdir(parents=True)
+        for split, listed in lists.items():
+            path = voc / "ImageSets" / folder / f"{split}.txt"
+            path.write_text("".join(f"{name}\n" for name in listed))
+    for number, split in enumerate(SPLITS):
+        for k, name in enumerate(names[split]):
+            rng = np.random.default_rng([seed, number, k])
+            _write_picture(voc, name, draw_scene(rng, empty=k % EMPTY_EVERY == EMPTY_EVERY - 1))
+
+
+def _write_picture(voc, name, scene):
+    Image.fromarray(scene.image).save(voc / f"JPEGImages/{name}.jpg", quality=JPEG_QUALITY)
+    (voc / f"SegmentationClass/{name}.png").write_bytes(palette_png(_class_mask(scene)))
+    tree = _annotation(name, scene)
+    ET.indent(tree, "\t")
+    tree.write(voc / f"Annotations/{name}.xml")
+
+
+def _class_mask(scene):
+    """Class ids uint8 `[H, W]`, with 255 on the two pixels astride every edge between regions."""
+    ids = np.array([0, *(item.label for item in scene.objects)], np.uint8)
+    square = np.ones((3, 3), np.uint8)
+    edges = cv2.dilate(scene.regions, square) != cv2.erode(scene.regions, square)
+    return np.where(edges, np.uint8(IGNORED), ids[scene.regions])
+
+
+def _annotation(name, scene):
+    """VOC's XML; boxes are integers from 1, both ends inside the object."""
+    height, width = scene.regions.shape
+    root = ET.Element("annotation")
+    _add(root, folder="VOC2012", filename=f"{name}.jpg")
+    _add(ET.SubElement(root, "source"), database="BlitzNet quickstart")
+    _add(ET.SubElement(root, "size"), width=width, height=height, depth=3)
+    _add(root, segmented=1)
+    for index, item in enumerate(scene.objects):
+        element = ET.SubElement(root, "object")
+        _add(
+            element,
+            name=CLASS_NAMES[item.label - 1],
+            pose="Unspecified",
+            truncated=int(item.truncated),
+            difficult=int(scene.visible_share(index) < DIFFICULT_BELOW),
+        )
+        corners = [edge + 1 for edge in bounding_box(scene.regions == index + 1)]
+        box = dict(zip(("xmin", "ymin", "xmax", "ymax"), corners))
+        _add(ET.SubElement(element, "bndbox"), **box)
+    return ET.ElementTree(root)
+
+
+def _add(parent, **fields):
+    for tag, value in fields.items():
+        ET.SubElement(parent, tag).text = str(value)
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.quickstart_data",
+        description="Draw a small data set of shapes in the VOC 2012 layout.",
+    )
+    parser.add_argument("--data_root", help="folder to hold VOCdevkit and label_map.pbtxt")
+    parser.add_argument("--train", type=_positive, default=400, help="pictures to train on")
+    parser.add_argument("--val", type=_positive, default=80, help="pictures held out")
+    parser.add_argument("--seed", type=_natural, default=0)
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace a set drawn with other parameters"
+    )
+    return parser
+
+
+def _natural(text):
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return value
+
+
+def _positive(text):
+    value = _natural(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError("expected at least 1")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())
