@@ -1,0 +1,189 @@
+"""The train step, the training loop, and prediction over batches."""
+
+import contextlib
+import signal
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from blitznet import keys, monitor
+from blitznet.losses.detection import detection_loss
+from blitznet.losses.segmentation import segmentation_loss
+from blitznet.postprocess.detection import detections
+from blitznet.postprocess.segmentation import class_map
+
+
+class NonFiniteLoss(RuntimeError):
+    """A loss became NaN or infinite; the text names the terms, the step and the pictures."""
+
+
+def batch_losses(model, outputs, batch):
+    """All loss terms of a batch, and their unweighted sum as `total`.
+
+    `outputs`: what the model answered for the batch's images. Tasks without targets in the
+    batch do not count.
+    """
+    losses = {}
+    if keys.PRIOR_LABELS in batch:
+        losses.update(
+            detection_loss(
+                outputs[keys.CONFIDENCE],
+                outputs[keys.LOCATION],
+                batch[keys.PRIOR_LABELS],
+                batch[keys.PRIOR_OFFSETS],
+            )
+        )
+    if keys.MASK in batch:
+        losses.update(segmentation_loss(outputs[keys.SEGMENTATION], batch[keys.MASK]))
+    if model.losses:
+        losses[keys.LOSS_WEIGHT_DECAY] = tf.add_n(model.losses)
+    losses[keys.LOSS_TOTAL] = tf.add_n(list(losses.values()))
+    return losses
+
+
+def make_train_step(model, optimizer):
+    """A compiled `batch -> (losses, scores)`, both dicts of scalars, that updates the weights."""
+
+    @tf.function
+    def train_step(batch):
+        with tf.GradientTape() as tape:
+            outputs = model(batch[keys.IMAGE], training=True)
+            losses = batch_losses(model, outputs, batch)
+        gradients = tape.gradient(losses[keys.LOSS_TOTAL], model.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+        return losses, _batch_scores(outputs, batch)
+
+    return train_step
+
+
+def _batch_scores(outputs, batch):
+    scores = {}
+    if keys.PRIOR_LABELS in batch:
+        scores.update(monitor.prior_scores(outputs[keys.CONFIDENCE], batch[keys.PRIOR_LABELS]))
+    if keys.MASK in batch:
+        logits, mask = outputs[keys.SEGMENTATION], batch[keys.MASK]
+        scores["pixel_accuracy"] = monitor.pixel_accuracy(logits, mask)
+    return scores
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What one training step did: its number (from 1), rate, losses, scores and batch."""
+
+    step: int
+    rate: float
+    losses: dict
+    scores: dict
+    batch: dict
+
+
+def train(train_step, optimizer, batches, rate_at, start, stop):
+    """Generator of a `StepReport` after each of the steps `start + 1` to `stop`.
+
+    Args:
+      train_step: what `make_train_step` returned.
+      optimizer: its optimizer; the rate is set before each step.
+      batches: iterable of batches.
+      rate_at: number of earlier steps -> learning rate.
+      start, stop: steps done before, and at the end.
+
+    Raises:
+      NonFiniteLoss: at the first loss that is NaN or infinite.
+    """
+    for step, batch in zip(range(start + 1, stop + 1), batches):
+        rate = rate_at(step - 1)
+        optimizer.learning_rate.assign(rate)
+        losses, scores = train_step(batch)
+        losses = {name: float(value) for name, value in losses.items()}
+        _check_finite(step, losses, batch)
+        scores = {name: float(value) for name, value in scores.items()}
+        yield StepReport(step, rate, losses, scores, batch)
+
+
+def _check_finite(step, losses, batch):
+    broken = [name for name, value in losses.items() if not np.isfinite(value)]
+    if broken:
+        names = ", ".join(name.decode() for name in batch[keys.FILENAME].numpy())
+        raise NonFiniteLoss(
+            f"step {step}: loss {', '.join(broken)} is not finite ({losses}); pictures: {names}. "
+            "A lower --learning_rate or a longer --warmup_step may help"
+        )
+
+
+@contextlib.contextmanager
+def catch_signals(*numbers):
+    """Inside, the given signals are only noted: yields a list that they are appended to.
+
+    A second one of the kind acts as usual.
+    """
+    caught, previous = [], {}
+
+    def note(number, frame):
+        caught.append(number)
+        signal.signal(number, previous[number])
+
+    for number in numbers:
+        previous[number] = signal.signal(number, note)
+    try:
+        yield caught
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def make_predict(model, coder, settings):
+    """A compiled `images [B, S, S, 3] in [0, 1] -> dict`.
+
+    With detection: the entries of `postprocess.detection.detections`; with segmentation:
+    `segmentation` logits. `coder` and `settings` may be None without detection.
+    """
+
+    @tf.function
+    def predict(images):
+        outputs = model(images, training=False)
+        answer = {}
+        if coder is not None and keys.CONFIDENCE in outputs:
+            answer.update(
+                detections(outputs[keys.CONFIDENCE], outputs[keys.LOCATION], coder, settings)
+            )
+        if keys.SEGMENTATION in outputs:
+            answer[keys.SEGMENTATION] = outputs[keys.SEGMENTATION]
+        return answer
+
+    return predict
+
+
+@tf.function(
+    input_signature=[
+        tf.TensorSpec([None, None, None, None], tf.float32),
+        tf.TensorSpec([2], tf.int32),
+    ]
+)
+def _class_map(logits, size):
+    return class_map(logits, size)
+
+
+def predictions(predict, batches):
+    """Generator of `(example, prediction)`, NumPy, picture by picture.
+
+    `batches` are those of `datasets.pipeline.evaluation_dataset`. A prediction has
+    `detection_boxes` `[N, 4]`, `detection_scores` and `detection_classes` `[N]`, only the valid
+    ones, and `semantic_classes` `[H, W]` at the picture's own size, for the model's tasks.
+    """
+    for batch in batches:
+        answer = predict(batch[keys.IMAGE])
+        logits = answer.pop(keys.SEGMENTATION, None)
+        answer = {name: value.numpy() for name, value in answer.items()}
+        examples = {name: value.numpy() for name, value in batch.items() if name != keys.IMAGE}
+        for i in range(len(examples[keys.FILENAME])):
+            example = {name: value[i] for name, value in examples.items()}
+            prediction = {}
+            if answer:
+                count = answer[keys.NUM_DETECTIONS][i]
+                for name in (keys.DETECTION_BOXES, keys.DETECTION_SCORES, keys.DETECTION_CLASSES):
+                    prediction[name] = answer[name][i, :count]
+            if logits is not None:
+                size = tf.stack([example[keys.HEIGHT], example[keys.WIDTH]])
+                prediction[keys.SEMANTIC_CLASSES] = _class_map(logits[i : i + 1], size)[0].numpy()
+            yield example, prediction

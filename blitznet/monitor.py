@@ -1,0 +1,43 @@
+"""What training reports of a batch beside its losses; TensorFlow scalars."""
+
+import tensorflow as tf
+
+
+def prior_scores(confidence, prior_labels):
+    """How well prior boxes are classified.
+
+    A prior box is right if it is positive and its best class is its label.
+
+    Args:
+      confidence: `[B, P, C]` logits.
+      prior_labels: `[B, P]` int, 0 for negatives.
+
+    Returns:
+      dict of float32 scalars: `accuracy` over all prior boxes, `precision` (right / predicted
+      as some object), `recall` (right / positive), `positives` for each picture. 0 / 0 is 0.
+    """
+    predicted = tf.argmax(confidence, axis=-1, output_type=prior_labels.dtype)
+    positive = prior_labels > 0
+    right = _count(positive & (predicted == prior_labels))
+    pictures = tf.cast(tf.shape(prior_labels)[0], tf.float32)
+    return {
+        "accuracy": tf.reduce_mean(tf.cast(predicted == prior_labels, tf.float32)),
+        "precision": tf.math.divide_no_nan(right, _count(predicted > 0)),
+        "recall": tf.math.divide_no_nan(right, _count(positive)),
+        "positives": _count(positive) / pictures,
+    }
+
+
+def pixel_accuracy(logits, labels, ignore_label=255):
+    """Share of the pixels not ignored whose best class is their label; 0 without any.
+
+    `logits` `[B, F, F, C]`, `labels` `[B, F, F]` integers; a float32 scalar.
+    """
+    labels = tf.cast(labels, tf.int32)
+    counted = labels != ignore_label
+    right = tf.argmax(logits, axis=-1, output_type=tf.int32) == labels
+    return tf.math.divide_no_nan(_count(right & counted), _count(counted))
+
+
+def _count(chosen):
+    return tf.reduce_sum(tf.cast(chosen, tf.float32))

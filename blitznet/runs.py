@@ -1,0 +1,121 @@
+"""A run's folder: `flags.json` says what network its checkpoints hold and how they came about."""
+
+import json
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import tensorflow as tf
+
+from blitznet import checkpoints
+from blitznet.coding import PriorCoder
+from blitznet.models.blitznet import build_model, source_sides
+from blitznet.priors import prior_boxes, prior_scales
+
+FLAGS = "flags.json"
+
+
+def describe(model_arguments, class_names, flags):
+    """The content of `flags.json`.
+
+    Args:
+      model_arguments: the arguments of `build_model` that shape the network, without
+        `num_classes`.
+      class_names: names of the classes 1..C-1.
+      flags: any further settings, for the record.
+    """
+    return {
+        "model": {"num_classes": len(class_names) + 1, **model_arguments},
+        "class_names": list(class_names),
+        "flags": flags,
+        "commit": git_commit(),
+        "versions": {"tensorflow": tf.__version__, "keras": metadata.version("keras")},
+    }
+
+
+def write_flags(run_dir, description):
+    """Write `flags.json`, whole or not at all, making the folder."""
+    write_json(Path(run_dir) / FLAGS, description)
+
+
+def write_json(path, content):
+    """Write `content` as indented JSON under a temporary name, then rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(content, indent=1) + "\n")
+    partial.replace(path)
+
+
+def read_flags(run_dir):
+    """The content of a run's `flags.json`.
+
+    Raises:
+      FileNotFoundError: there is none; says what makes one.
+      ValueError: it is not what `write_flags` wrote.
+    """
+    path = Path(run_dir) / FLAGS
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no run in {run_dir} (no {FLAGS}): make one by training.py or "
+            "tools.convert_checkpoint, or give --archive and --run_name of an existing one"
+        )
+    try:
+        description = json.loads(path.read_text())
+        model, names = description["model"], description["class_names"]
+        if model["num_classes"] != len(names) + 1:
+            raise ValueError(f"{model['num_classes']} classes, but {len(names)} names")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} does not describe a run: {error!r}") from None
+    return description
+
+
+def differences(old, new):
+    """What sets two descriptions' networks and classes apart: `{name: (old, new)}`."""
+    old, new = ({**d["model"], "class_names": d["class_names"]} for d in (old, new))
+    return {
+        k: (old.get(k), new.get(k)) for k in old.keys() | new.keys() if old.get(k) != new.get(k)
+    }
+
+
+def build(description, **arguments):
+    """`(model, coder)` of a description; the coder is None without detection.
+
+    `arguments` are further ones of `build_model`, such as `weight_decay`.
+    """
+    shape = description["model"]
+    model = build_model(**shape, **arguments)
+    return model, make_coder(model, shape) if shape["detect"] else None
+
+
+def make_coder(model, shape):
+    """`PriorCoder` on the prior boxes of a built model; `shape`: its `build_model` arguments."""
+    scales = prior_scales(shape["image_size"], shape["x4"])
+    return PriorCoder(prior_boxes(source_sides(model), scales))
+
+
+def load(run_dir, step=None):
+    """`(model, coder, description, step)` of a run's checkpoint, the newest without `step`.
+
+    Raises:
+      FileNotFoundError: no run, or no such checkpoint.
+      ValueError: the checkpoint does not fit `flags.json`.
+    """
+    description = read_flags(run_dir)
+    checkpoint = checkpoints.find(run_dir, step)
+    model, coder = build(description)
+    return model, coder, description, checkpoints.restore(checkpoint, model)
+
+
+def git_commit():
+    """Commit of the checkout that this code runs from, `-dirty` if changed; None elsewhere."""
+    try:
+        answer = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude", "*"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return answer.stdout.strip()

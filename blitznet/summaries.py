@@ -1,0 +1,79 @@
+"""TensorBoard summaries of training, in the run's folder."""
+
+import numpy as np
+import tensorflow as tf
+
+from blitznet import keys, visualize
+
+_LEAST_SCORE = 0.3
+_PICTURES = 4
+
+
+class SummaryWriter:
+    """Writes scalars and pictures of one run; files appear with the first summary."""
+
+    def __init__(self, run_dir):
+        self._writer = tf.summary.create_file_writer(str(run_dir))
+
+    def scalars(self, report, images_per_second):
+        """Losses, scores, learning rate and speed of an `engine.StepReport`."""
+        with self._writer.as_default(step=report.step):
+            for name, value in report.losses.items():
+                tf.summary.scalar(f"loss/{name}", value)
+            for name, value in report.scores.items():
+                tf.summary.scalar(f"train/{name}", value)
+            tf.summary.scalar("learning_rate", report.rate)
+            tf.summary.scalar("images_per_second", images_per_second)
+        self._writer.flush()
+
+    def pictures(self, report, predict, coder, class_names):
+        """Predictions beside the targets, for the first pictures of the report's batch."""
+        batch = {name: value[:_PICTURES] for name, value in report.batch.items()}
+        answer = predict(batch[keys.IMAGE])
+        panels = [
+            _panel(i, batch, answer, coder, class_names) for i in range(len(batch[keys.IMAGE]))
+        ]
+        with self._writer.as_default(step=report.step):
+            tf.summary.image("predictions", np.stack(panels), max_outputs=_PICTURES)
+        self._writer.flush()
+
+
+def _panel(i, batch, answer, coder, class_names):
+    """Picture `i` twice, side by side: its targets, and what the network answers."""
+    image = (batch[keys.IMAGE][i].numpy() * 255).round().astype(np.uint8)
+    truth = predicted = image
+    classes = len(class_names) + 1
+    if keys.MASK in batch:
+        side = image.shape[0]
+        truth = visualize.overlay_classes(truth, _grow(batch[keys.MASK][i].numpy(), side), classes)
+        found = tf.argmax(answer[keys.SEGMENTATION][i], axis=-1).numpy()
+        predicted = visualize.overlay_classes(predicted, _grow(found, side), classes)
+    if keys.PRIOR_LABELS in batch:
+        boxes, labels = target_boxes(batch, i, coder)
+        truth = visualize.draw_detections(truth, boxes, labels, None, class_names)
+        scores = answer[keys.DETECTION_SCORES][i].numpy()
+        sure = scores >= _LEAST_SCORE
+        predicted = visualize.draw_detections(
+            predicted,
+            answer[keys.DETECTION_BOXES][i].numpy()[sure],
+            answer[keys.DETECTION_CLASSES][i].numpy()[sure],
+            scores[sure],
+            class_names,
+        )
+    return visualize.side_by_side([truth, predicted], ["targets", "predictions"])
+
+
+def target_boxes(batch, i, coder):
+    """`(boxes [N, 4] yxyx, labels [N])` that picture `i`'s positive prior boxes encode."""
+    labels = batch[keys.PRIOR_LABELS][i].numpy()
+    boxes = coder.decode(batch[keys.PRIOR_OFFSETS][i]).numpy()
+    positive = labels > 0
+    rows = np.column_stack([boxes[positive].round(3), labels[positive]])
+    rows = np.unique(rows, axis=0)
+    return rows[:, :4], rows[:, 4].astype(int)
+
+
+def _grow(class_map, side):
+    """Nearest neighbours of a square class map `[F, F]` at `[side, side]`, uint8."""
+    index = np.arange(side) * len(class_map) // side
+    return class_map[np.ix_(index, index)].astype(np.uint8)

@@ -1,0 +1,152 @@
+"""tf.data assembly: records -> augmented, matched batches; records -> evaluation batches."""
+
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from blitznet import keys
+from blitznet.imaging import legacy_resize
+from datasets import augment, records
+
+# Serialized records are shuffled, not decoded pictures: about 100 KB each.
+SHUFFLE_BLOCK = 2048
+AUGMENTATIONS = ("full", "none")
+
+
+@dataclass(frozen=True)
+class TrainingInput:
+    """What makes training batches from examples.
+
+    Attributes:
+      image_size: side S of the network's input, in pixels.
+      mask_side: side F of the segmentation targets, None without segmentation.
+      coder: `PriorCoder` that makes the detection targets, None without detection.
+      batch_size: pictures of a batch.
+      augmentation: "full" or "none" (resizing only).
+      zoomout_prob: probability of the zoom-out.
+      use_masks: False takes every picture as one without a mask.
+      ignore_label: the mask's value for pixels that do not count.
+      seed: everything random is a function of it and of the example's number.
+    """
+
+    image_size: int
+    mask_side: int
+    coder: object
+    batch_size: int
+    augmentation: str = "full"
+    zoomout_prob: float = 0.5
+    use_masks: bool = True
+    ignore_label: int = 255
+    seed: int = 0
+
+
+def training_dataset(record_sets, settings, start_step=0):
+    """Endless training batches; the same ones from `start_step` on, wherever it starts.
+
+    Args:
+      record_sets: list of `records.RecordsInfo`, at least one picture in all.
+      settings: a `TrainingInput`.
+      start_step: number of batches to leave out at the start.
+
+    Returns:
+      tf.data of dicts: `image` `[B, S, S, 3]` in [0, 1] and `filename` `[B]`; with detection
+      `prior_labels` `[B, P]` int32 and `prior_offsets` `[B, P, 4]`; with segmentation `mask`
+      `[B, F, F]` uint8.
+    """
+    files = [file for records_info in record_sets for file in records_info.files]
+    images = sum(records_info.images for records_info in record_sets)
+    start = start_step * settings.batch_size
+    dataset = _serialized(files, images, settings.seed, start)
+    dataset = dataset.enumerate(start)
+    dataset = dataset.map(
+        lambda number, serialized: _training_example(number, serialized, settings),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
+    return dataset.batch(settings.batch_size, drop_remainder=True).prefetch(2)
+
+
+def evaluation_dataset(record_sets, image_size, batch_size):
+    """Every picture of the record sets once, in order.
+
+    Returns:
+      tf.data of dicts: `image` `[B, S, S, 3]` in [0, 1]; `encoded_image`, `encoded_mask`,
+      `filename` `[B]` strings; `has_mask`, `height`, `width` `[B]`; `boxes` `[B, N, 4]`,
+      `labels` `[B, N]` and `difficult` `[B, N]`, padded with label 0 to the batch's largest N.
+    """
+    files = [file for records_info in record_sets for file in records_info.files]
+
+    def read(serialized):
+        example = records.parse(serialized)
+        image = tf.cast(records.decode_image(example[keys.ENCODED_IMAGE]), tf.float32)
+        image = legacy_resize(image[None], (image_size, image_size))[0] / 255.0
+        return {**example, keys.IMAGE: image}
+
+    dataset = tf.data.TFRecordDataset(files).map(read, num_parallel_calls=tf.data.AUTOTUNE)
+    return dataset.padded_batch(batch_size).prefetch(2)
+
+
+def _serialized(files, images, seed, start):
+    """Endless stream whose epoch e has an order that depends on `seed` and e alone."""
+    if not images:
+        raise ValueError("there is no picture to train on: the records are empty")
+    first_epoch, offset = divmod(start, images)
+
+    def epoch(number):
+        order = tf.random.experimental.stateless_shuffle(files, tf.stack([seed, number]))
+        dataset = tf.data.Dataset.from_tensor_slices(order).interleave(
+            tf.data.TFRecordDataset,
+            cycle_length=min(len(files), 8),
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+        # Not Dataset.shuffle: its order would hang on TensorFlow's global seed too.
+        blocks = dataset.batch(min(images, SHUFFLE_BLOCK))
+        return blocks.map(
+            lambda block: tf.random.experimental.stateless_shuffle(block, [seed, number])
+        ).unbatch()
+
+    endless = tf.data.Dataset.range(first_epoch, tf.int64.max)
+    return endless.flat_map(epoch).skip(offset)
+
+
+def _training_example(number, serialized, settings):
+    example = records.parse(serialized)
+    image = records.decode_image(example[keys.ENCODED_IMAGE])
+    example[keys.IMAGE] = tf.cast(image, tf.float32) / 255.0
+    if settings.mask_side:
+        example[keys.HAS_MASK] &= settings.use_masks
+        example[keys.MASK] = records.decode_mask(
+            example[keys.ENCODED_MASK],
+            example[keys.HAS_MASK],
+            tf.shape(image)[0],
+            tf.shape(image)[1],
+        )
+    seed = tf.random.experimental.stateless_fold_in(
+        tf.constant([settings.seed, 0], tf.int64), number
+    )
+    example = _augment(augment.whole_frame(example), seed, settings)
+    return _targets(example, settings)
+
+
+def _augment(example, seed, settings):
+    """Spec section 10, in its order; seeds differ by operation."""
+    seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 4))
+    random = settings.augmentation == "full"
+    if random:
+        example = augment.photometric(example, seeds[0])
+        example = augment.zoom_out(example, seeds[1], settings.zoomout_prob)
+        example = augment.random_crop(example, seeds[2])
+    example = augment.render(
+        example, settings.image_size, settings.mask_side, settings.ignore_label
+    )
+    return augment.random_flip(example, seeds[3]) if random else example
+
+
+def _targets(example, settings):
+    batch = {key: example[key] for key in (keys.IMAGE, keys.FILENAME)}
+    if settings.mask_side:
+        batch[keys.MASK] = example[keys.MASK]
+    if settings.coder:
+        labels, offsets = settings.coder.encode(example[keys.BOXES], example[keys.LABELS])
+        batch[keys.PRIOR_LABELS], batch[keys.PRIOR_OFFSETS] = labels, offsets
+    return batch
