@@ -4,26 +4,27 @@ import tensorflow as tf
 
 
 def prior_scores(confidence, prior_labels):
-    """How well prior boxes are classified.
-
-    A prior box is right if it is positive and its best class is its label.
+    """How well prior boxes are told from the background, and how well classified.
 
     Args:
       confidence: `[B, P, C]` logits.
       prior_labels: `[B, P]` int, 0 for negatives.
 
     Returns:
-      dict of float32 scalars: `accuracy` over all prior boxes, `precision` (right / predicted
-      as some object), `recall` (right / positive), `positives` for each picture. 0 / 0 is 0.
+      dict of float32 scalars. A prior box is found if it is positive and its best class is
+      some object: `precision` (found / predicted as some object) and `recall` (found /
+      positive), as the original reports them; `accuracy`, the share of the positives whose
+      best class is their label; `positives` for each picture. 0 / 0 is 0.
     """
     predicted = tf.argmax(confidence, axis=-1, output_type=prior_labels.dtype)
     positive = prior_labels > 0
+    found = _count(positive & (predicted > 0))
     right = _count(positive & (predicted == prior_labels))
     pictures = tf.cast(tf.shape(prior_labels)[0], tf.float32)
     return {
-        "accuracy": tf.reduce_mean(tf.cast(predicted == prior_labels, tf.float32)),
-        "precision": tf.math.divide_no_nan(right, _count(predicted > 0)),
-        "recall": tf.math.divide_no_nan(right, _count(positive)),
+        "precision": tf.math.divide_no_nan(found, _count(predicted > 0)),
+        "recall": tf.math.divide_no_nan(found, _count(positive)),
+        "accuracy": tf.math.divide_no_nan(right, _count(positive)),
         "positives": _count(positive) / pictures,
     }
 

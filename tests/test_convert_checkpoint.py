@@ -1,0 +1,74 @@
+"""A checkpoint as the original program wrote it becomes a run that test.py evaluates."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import golden
+from blitznet import keys, runs
+from helpers import run_python
+from tools import convert_checkpoint
+from voc_fixture import write_voc
+
+
+def write_tf1_checkpoint(prefix, variables, step):
+    """What `tf.compat.v1.train.Saver` writes of these variables, with training state beside."""
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        feeds = {}
+        for name, value in variables.items():
+            placeholder = tf.compat.v1.placeholder(tf.float32, value.shape)
+            variable = tf.compat.v1.get_variable(name, initializer=placeholder, use_resource=False)
+            feeds[placeholder] = value
+            assert variable.op.name == name
+        tf.compat.v1.get_variable("global_step", initializer=np.int64(step), use_resource=False)
+        tf.compat.v1.get_variable("beta1_power", initializer=0.9, use_resource=False)
+        session.run(tf.compat.v1.global_variables_initializer(), feeds)
+        tf.compat.v1.train.Saver().save(session, str(prefix), global_step=step)
+    return f"{prefix}-{step}"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """The golden weights of `b300`, as a TF1 checkpoint of step 65000."""
+    prefix = tmp_path_factory.mktemp("tf1") / "model.ckpt"
+    return write_tf1_checkpoint(prefix, golden.weights("b300"), 65000)
+
+
+@pytest.mark.slow
+def test_converted_run_answers_and_is_evaluated(checkpoint, tmp_path):
+    flags = ["--checkpoint", checkpoint, "--run_name", "published", "--archive", tmp_path]
+    assert convert_checkpoint.main([str(flag) for flag in flags]) == 0
+
+    model, _, description, step = runs.load(tmp_path / "published")
+    assert step == 65000
+    assert description["model"]["num_classes"] == 21
+    expected = golden.load("outputs_b300.npz")
+    confidence = model(golden.image(), training=False)[keys.CONFIDENCE][0].numpy()
+    tolerance = 2e-3 * float(expected["confidence_std"])
+    np.testing.assert_allclose(
+        confidence[expected["rows"]], expected["confidence"], rtol=0, atol=tolerance
+    )
+
+    write_voc(tmp_path / "data", year="07", pictures=4)
+    places = ["--data_root", tmp_path / "data"]
+    run_python("-m", "tools.encode_voc", "--year", "07", "--split", "train", *places)
+    run_python("test.py", "--run_name", "published", "--ckpt", 65, "--archive", tmp_path, *places)
+    (report,) = (tmp_path / "published").glob("evaluation-*.json")
+    assert json.loads(report.read_text())["scores"]["images"] == 3
+
+
+def test_wrong_flags_name_the_differences_and_write_nothing(checkpoint, tmp_path, capsys):
+    flags = ["--checkpoint", checkpoint, "--run_name", "r", "--archive", str(tmp_path), "--x4"]
+    assert convert_checkpoint.main(flags) == 1
+    message = capsys.readouterr().err
+    assert "missing: ssd_back/block_rev1/" in message
+    assert "--x4" in message
+    assert not (tmp_path / "r").exists()
+
+
+def test_missing_checkpoint_is_named(tmp_path, capsys):
+    flags = ["--checkpoint", str(tmp_path / "none"), "--run_name", "r", "--archive", str(tmp_path)]
+    assert convert_checkpoint.main(flags) == 1
+    assert f"there is no checkpoint {tmp_path / 'none'}" in capsys.readouterr().err
