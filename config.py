@@ -8,6 +8,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from blitznet import trunks
+from blitznet.postprocess.settings import DetectionSettings
 
 
 @dataclass(frozen=True)
@@ -67,18 +68,6 @@ class RunConfig:
 
 
 @dataclass(frozen=True)
-class DetectionConfig:
-    """Fields of `blitznet.postprocess.detection.DetectionSettings`."""
-
-    conf_thresh: float = 0.01
-    top_k_nms: int = 400
-    nms_thresh: float = 0.45
-    top_k_after_nms: int = 50
-    top_k_post_nms: int = 200
-    eval_min_conf: float = 0.0
-
-
-@dataclass(frozen=True)
 class EvaluationConfig:
     """Which checkpoints are evaluated on what."""
 
@@ -97,12 +86,13 @@ class EvaluationConfig:
 
 def number_in(low, high=None, kind=float, exclusive=False):
     """An argparse type: a number from `low` to `high`, or above `low` if `exclusive`."""
+    what = "a whole number" if kind is int else "a number"
 
     def parse(text):
         try:
             value = kind(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+            raise argparse.ArgumentTypeError(f"{text!r} is not {what}") from None
         above = value > low if exclusive else value >= low
         if not above or (high is not None and value > high):
             bound = f"above {low}" if exclusive else f"at least {low}"
@@ -111,6 +101,13 @@ def number_in(low, high=None, kind=float, exclusive=False):
         return value
 
     return parse
+
+
+def run_name(text):
+    """An argparse type: the name of a run's folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("a run needs a name")
+    return text
 
 
 _POSITIVE_INT = number_in(1, kind=int)
@@ -161,15 +158,18 @@ def add_model_flags(parser, from_run=False):
     def add(flag, help, **kwargs):
         group.add_argument(flag, help=help + ("" if "action" in kwargs else note), **kwargs)
 
+    def add_name(flag, help, names):
+        add(flag, help, type=str.lower, choices=names)
+
     size = number_in(32, kind=int)
     add("--image_size", "side of the square input in pixels", type=size, metavar="S")
-    add("--trunk", "feature extractor", choices=trunks.NAMES)
+    add_name("--trunk", "feature extractor", trunks.NAMES)
     add("--x4", "finest source at stride 4 instead of 8", action="store_true")
     add("--detect", "detect; without --detect and --segment, both", action="store_true")
     add("--segment", "segment; without --detect and --segment, both", action="store_true")
     heads = ("nonshared", "shared")
-    add("--head", "detection convolutions for each source, or for all", choices=heads)
-    add("--resize", "how the upscale stream grows maps", choices=("bilinear", "nearest"))
+    add_name("--head", "detection convolutions for each source, or for all", heads)
+    add_name("--resize", "how the upscale stream grows maps", ("bilinear", "nearest"))
     add("--top_fm", "depth of the upscale stream", type=_POSITIVE_INT, metavar="N")
     add("--det_kernel", "kernel side of the detection head", type=_POSITIVE_INT, metavar="N")
     add("--n_base_channels", "depth of segmentation sources", type=_POSITIVE_INT, metavar="N")
@@ -180,9 +180,9 @@ def add_model_flags(parser, from_run=False):
 
 
 def add_detection_flags(parser):
-    """The flags of `DetectionConfig`."""
+    """The flags of `DetectionSettings`."""
     group = parser.add_argument_group("detections")
-    default = DetectionConfig()
+    default = DetectionSettings()
 
     def add(flag, kind, help):
         value = getattr(default, flag)
@@ -199,7 +199,9 @@ def add_detection_flags(parser):
 
 def add_run_flags(parser, ckpt_help):
     """`--run_name` and `--ckpt`."""
-    parser.add_argument("--run_name", required=True, metavar="NAME", help="the run's folder")
+    parser.add_argument(
+        "--run_name", type=run_name, required=True, metavar="NAME", help="the run's folder"
+    )
     parser.add_argument(
         "--ckpt",
         type=_NOT_NEGATIVE,
@@ -233,6 +235,7 @@ def _add_input_flags(parser):
     add("--batch_size", type=_POSITIVE_INT, default=32, metavar="N", help="pictures of a step")
     add(
         "--augmentation",
+        type=str.lower,
         choices=("full", "none"),
         default="full",
         help="colours, zoom-out, crop and flip, or resizing alone (default: full)",
@@ -255,7 +258,11 @@ def _add_optim_flags(parser):
         group.add_argument(flag, type=kind, default=default, metavar=metavar, help=help, **kwargs)
 
     group.add_argument(
-        "--optimizer", choices=("adam", "nesterov"), default="adam", help="(default: adam)"
+        "--optimizer",
+        type=str.lower,
+        choices=("adam", "nesterov"),
+        default="adam",
+        help="(default: adam)",
     )
     add("--learning_rate", _POSITIVE, 1e-4, "rate after the warm-up")
     add("--warmup_step", _COUNT, 0, "last step at the warm-up rate", metavar="N")

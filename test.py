@@ -4,8 +4,12 @@ import dataclasses
 import os
 import sys
 
+from PIL import Image
+
 import config
 import paths
+
+LINES = "1evaluations.txt"
 
 
 def main(argv=None):
@@ -27,8 +31,7 @@ def main(argv=None):
 
 def run(args):
     """From parsed flags to tables, a JSON and a line for each checkpoint."""
-    from blitznet import checkpoints, engine, evaluation, runs
-    from blitznet.postprocess.detection import DetectionSettings
+    from blitznet import checkpoints, evaluation, runs
 
     settings = config.pick(config.EvaluationConfig, args)
     config.validate_evaluation(settings)
@@ -36,40 +39,39 @@ def run(args):
     description = runs.read_flags(run_dir)
     tasks = config.tasks(args, description["model"])
     record_set, info = open_records(args, settings, tasks["segment"], description)
-
-    lines = run_dir / "1evaluations.txt"
-    steps = [round(settings.ckpt * 1000) or None]
-    if settings.batch_eval:
-        steps = evaluation.choose_steps(
-            checkpoints.steps(run_dir),
-            evaluation.evaluated_steps(lines, info.name),
-            settings.min_ckpt * 1000,
-            settings.step * 1000,
-        )
-    prefixes = [checkpoints.find(run_dir, step) for step in steps]
-    if not prefixes:
-        print(f"nothing to do: {lines} has every checkpoint that the flags ask for")
+    if not settings.batch_eval:
+        prefix = checkpoints.find(run_dir, round(settings.ckpt * 1000) or None)
+        Evaluator(args, run_dir, description, tasks, record_set, info).evaluate(prefix)
         return
-    model, coder = runs.build(description)
-    detection = DetectionSettings(**dataclasses.asdict(config.pick(config.DetectionConfig, args)))
-    predict = engine.make_predict(model, coder if tasks["detect"] else None, detection)
+    steps = evaluation.choose_steps(
+        checkpoints.steps(run_dir),
+        evaluation.evaluated_steps(run_dir / LINES, info.name),
+        settings.min_ckpt * 1000,
+        settings.step * 1000,
+    )
+    if not steps:
+        print(f"nothing to do: {run_dir / LINES} has every checkpoint that the flags ask for")
+        return
+    evaluator = Evaluator(args, run_dir, description, tasks, record_set, info)
+    evaluate_all(evaluator, [checkpoints.find(run_dir, step) for step in steps])
+
+
+def evaluate_all(evaluator, prefixes):
+    """Evaluate every checkpoint; ValueError at the end with those that could not be."""
+    import tensorflow as tf
+
+    failed = {}
     for prefix in prefixes:
-        step = checkpoints.restore(prefix, model)
-        meter = evaluation.Evaluation(
-            description["class_names"],
-            f"voc{record_set.year}" if tasks["detect"] else None,
-            settings.voc_iou_thresh,
-            tasks["segment"] and not settings.no_seg_gt,
-            info.ignore_label,
+        try:
+            evaluator.evaluate(prefix)
+        except (ValueError, tf.errors.OpError) as error:
+            failed[prefix] = error
+            print(f"error: {prefix}: {error}", file=sys.stderr)
+    if failed:
+        raise ValueError(
+            f"{len(failed)} of {len(prefixes)} checkpoints could not be evaluated: "
+            + ", ".join(prefix.name for prefix in failed)
         )
-        evaluate(predict, meter, model, info, settings, description, run_dir, step)
-        report(
-            meter.scores(),
-            protocol(settings, record_set, info, detection, prefix),
-            run_dir / f"evaluation-{info.name}-{step}.json",
-        )
-        with lines.open("a") as file:
-            print(evaluation.summary_line(step, meter.scores(), info.name), file=file)
 
 
 def open_records(args, settings, segment, description):
@@ -89,54 +91,91 @@ def open_records(args, settings, segment, description):
     return record_set, info
 
 
-def evaluate(predict, meter, model, info, settings, description, run_dir, step):
-    """Feed all pictures to `meter`, drawing the first ones."""
-    from blitznet import engine, evaluation, keys
-    from blitznet.opencv import cv2
-    from blitznet.progress import progress_bar
-    from datasets.pipeline import evaluation_dataset
+class Evaluator:
+    """Evaluates checkpoints of one run on one set of records."""
 
-    batches = evaluation_dataset([info], model.input_shape[1], settings.batch_size)
-    folder = run_dir / f"pictures-{info.name}-{step}"
-    if settings.save_first_n:
+    def __init__(self, args, run_dir, description, tasks, record_set, info):
+        from blitznet import engine, runs
+        from blitznet.postprocess.settings import DetectionSettings
+
+        self._settings = config.pick(config.EvaluationConfig, args)
+        self._detection = config.pick(DetectionSettings, args)
+        self._run_dir, self._info, self._record_set = run_dir, info, record_set
+        self._class_names, self._tasks = description["class_names"], tasks
+        self._model, coder = runs.build(description)
+        self._predict = engine.make_predict(
+            self._model, coder if tasks["detect"] else None, self._detection, tasks["segment"]
+        )
+
+    def evaluate(self, prefix):
+        """Print the scores of a checkpoint, write them as JSON and as a line of the run's file."""
+        from blitznet import checkpoints, evaluation, runs
+
+        step = checkpoints.restore(prefix, self._model)
+        scores = self._scores(step)
+        protocol = self._protocol(prefix)
+        print(evaluation.tables(scores))
+        print("protocol: " + ", ".join(f"{name} {value}" for name, value in protocol.items()))
+        runs.write_json(
+            self._run_dir / f"evaluation-{self._info.name}-{step}.json",
+            {"scores": scores, "protocol": protocol},
+        )
+        with (self._run_dir / LINES).open("a") as file:
+            print(evaluation.summary_line(step, scores, self._info.name), file=file)
+
+    def _scores(self, step):
+        """Scores of all pictures; the first ones are drawn."""
+        from blitznet import engine, evaluation, keys
+        from blitznet.progress import progress_bar
+        from datasets.damage import naming_damaged
+        from datasets.pipeline import evaluation_dataset
+
+        settings, info = self._settings, self._info
+        meter = evaluation.Evaluation(
+            self._class_names,
+            f"voc{self._record_set.year}" if self._tasks["detect"] else None,
+            settings.voc_iou_thresh,
+            self._tasks["segment"],
+            info.ignore_label,
+        )
+        batches = evaluation_dataset([info], self._model.input_shape[1], settings.batch_size)
+        found = engine.predictions(self._predict, naming_damaged(batches, [info]))
+        bar = progress_bar(info.images, "images")
+        for done, (example, prediction) in enumerate(found, start=1):
+            if settings.no_seg_gt:
+                example[keys.HAS_MASK] = False
+            meter.add(example, prediction)
+            bar.update(done)
+            if done <= settings.save_first_n:
+                self._draw(example, prediction, step)
+        bar.finish()
+        return meter.scores()
+
+    def _draw(self, example, prediction, step):
+        from blitznet import evaluation, keys
+
+        folder = self._run_dir / f"pictures-{self._info.name}-{step}"
         folder.mkdir(exist_ok=True)
-    bar = progress_bar(info.images, "images").start()
-    for done, (example, prediction) in enumerate(engine.predictions(predict, batches), start=1):
-        meter.add(example, prediction)
-        bar.update(done)
-        if done <= settings.save_first_n:
-            picture = evaluation.draw(example, prediction, description["class_names"])
-            name = example[keys.FILENAME].decode().rsplit(".", 1)[0]
-            cv2.imwrite(str(folder / f"{name}.png"), picture[..., ::-1])
-    bar.finish()
-    if settings.save_first_n:
-        print(f"pictures: {folder}")
+        picture = evaluation.draw(example, prediction, self._class_names)
+        name = example[keys.FILENAME].decode().rsplit(".", 1)[0]
+        Image.fromarray(picture).save(folder / f"{name}.png")
 
+    def _protocol(self, prefix):
+        """What must be known to compare the scores with others: a dict for print and JSON."""
+        from blitznet import runs
 
-def protocol(settings, record_set, info, detection, prefix):
-    """What must be known to compare the scores with others: a dict for print and JSON."""
-    from blitznet import runs
-
-    return {
-        "dataset": settings.dataset,
-        "split": record_set.split,
-        "records": info.name,
-        "images": info.images,
-        "ap_rule": f"voc{record_set.year}",
-        "iou_above": settings.voc_iou_thresh,
-        **dataclasses.asdict(detection),
-        "checkpoint": str(prefix),
-        "commit": runs.git_commit(),
-    }
-
-
-def report(scores, protocol, path):
-    """Print the tables and the protocol line; write both to `path`."""
-    from blitznet import evaluation, runs
-
-    print(evaluation.tables(scores))
-    print("protocol: " + ", ".join(f"{name} {value}" for name, value in protocol.items()))
-    runs.write_json(path, {"scores": scores, "protocol": protocol})
+        settings = self._settings
+        answer = {
+            "dataset": settings.dataset,
+            "split": self._record_set.split,
+            "records": self._info.name,
+            "images": self._info.images,
+        }
+        if self._tasks["detect"]:
+            answer["ap_rule"] = f"voc{self._record_set.year}"
+            answer["iou_above"] = settings.voc_iou_thresh
+            answer.update(dataclasses.asdict(self._detection))
+        return {**answer, "checkpoint": str(prefix), "commit": runs.git_commit()}
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ import dataclasses
 import os
 import signal
 import sys
-import time
 
 import config
 import paths
@@ -24,6 +23,9 @@ def main(argv=None):
         print(f"error: {error.message}", file=sys.stderr)
     except (OSError, ValueError, NonFiniteLoss) as error:
         print(f"error: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("error: interrupted; checkpoints written so far stay", file=sys.stderr)
+        return 128 + signal.SIGINT
     return 1
 
 
@@ -42,10 +44,9 @@ def run(args):
     keras.utils.set_random_seed(inputs.seed)
     record_sets = open_records(args, inputs, model_config)
     run_dir = paths.run_dir(paths.archive(args.archive), settings.run_name)
-    description = runs.describe(
-        dataclasses.asdict(model_config), record_sets[0].class_names, vars(args)
-    )
-    check_same_network(run_dir, description)
+    shape = dataclasses.asdict(model_config)
+    description = runs.describe(shape, record_sets[0].class_names, {**vars(args), **shape})
+    runs.check_same_network(run_dir, description)
     model, coder = runs.build(
         description, weight_decay=optimisation.weight_decay, bn_decay=optimisation.bn_decay
     )
@@ -99,21 +100,6 @@ def open_records(args, inputs, model_config):
     return opened
 
 
-def check_same_network(run_dir, description):
-    """Refuse to go on with a run whose checkpoints hold another network or other classes."""
-    from blitznet import checkpoints, runs
-
-    if not checkpoints.steps(run_dir):
-        return
-    changed = runs.differences(runs.read_flags(run_dir), description)
-    if changed:
-        lines = [f"  {name}: was {old}, is {new}" for name, (old, new) in sorted(changed.items())]
-        raise ValueError(
-            f"{run_dir} has checkpoints of another network; take another --run_name, or the "
-            "same flags:\n" + "\n".join(lines)
-        )
-
-
 def starting_step(run_dir, settings, model, optimizer):
     """Load what the run starts from; the number of steps done."""
     from blitznet import checkpoints
@@ -123,6 +109,12 @@ def starting_step(run_dir, settings, model, optimizer):
         checkpoint = checkpoints.find(run_dir, wanted)
         step = checkpoints.restore(checkpoint, model, optimizer)
         print(f"going on from {checkpoint}")
+        if step < checkpoints.steps(run_dir)[-1]:
+            print(
+                "warning: later checkpoints stay until training reaches their steps; "
+                "without --ckpt, training goes on from the newest",
+                file=sys.stderr,
+            )
         if settings.init_from:
             print("--init_from is left out of account: the run has checkpoints", file=sys.stderr)
         return step
@@ -140,8 +132,9 @@ def starting_step(run_dir, settings, model, optimizer):
 
 
 def make_batches(record_sets, inputs, model, coder, start):
-    """The training batches from step `start` on."""
+    """The training batches from step `start` on; ValueError at a damaged file of records."""
     from blitznet.models.blitznet import segmentation_side
+    from datasets.damage import naming_damaged
     from datasets.pipeline import TrainingInput, training_dataset
 
     settings = TrainingInput(
@@ -155,7 +148,7 @@ def make_batches(record_sets, inputs, model, coder, start):
         ignore_label=record_sets[0].ignore_label,
         seed=inputs.seed,
     )
-    return training_dataset(record_sets, settings, start)
+    return naming_damaged(training_dataset(record_sets, settings, start), record_sets)
 
 
 class Recorder:
@@ -163,80 +156,48 @@ class Recorder:
 
     def __init__(self, args, run_dir, model, optimizer, coder, class_names):
         from blitznet import engine
-        from blitznet.postprocess.detection import DetectionSettings
+        from blitznet.postprocess.settings import DetectionSettings
         from blitznet.summaries import SummaryWriter
 
         self._args, self._run_dir = args, run_dir
         self._model, self._optimizer = model, optimizer
         self._coder, self._class_names = coder, class_names
         self._writer = SummaryWriter(run_dir)
-        chosen = dataclasses.asdict(config.pick(config.DetectionConfig, args))
-        self._predict = engine.make_predict(model, coder, DetectionSettings(**chosen))
+        settings = config.pick(DetectionSettings, args)
+        self._predict = engine.make_predict(model, coder, settings)
 
     def follow(self, reports, start):
         """Consume the reports of all steps; the exit code."""
+        from blitznet import checkpoints
         from blitznet.engine import catch_signals
+        from blitznet.progress import TrainingProgress
 
         stop, step = self._args.max_iterations, start
         if start >= stop:
             print(f"nothing to do: {start} steps are done, --max_iterations is {stop}")
             return 0
-        progress = Progress(stop, self._args.batch_size)
+        progress = TrainingProgress(stop, self._args.batch_size)
         with catch_signals(signal.SIGINT, signal.SIGTERM) as caught:
             for report in reports:
                 step = report.step
                 progress.show(report)
                 if step % self._args.summary_every == 0:
                     self._writer.scalars(report, progress.images_per_second)
-                if step % self._args.save_every == 0 or step == stop or caught:
-                    self._save(report)
+                due = step % self._args.save_every == 0 or step == stop
+                if due or caught:
+                    checkpoints.save(self._run_dir, step, self._model, self._optimizer)
                 if caught:
                     break
+                if due:
+                    self._writer.pictures(report, self._predict, self._coder, self._class_names)
         progress.finish()
         if not caught:
             print(f"{step} steps are done: {self._run_dir}")
             return 0
         name = signal.Signals(caught[0]).name
-        print(f"stopped by {name} at step {step}, saved; the same command goes on from there")
+        same = f"--ckpt {step / 1000:g}" if self._args.ckpt else "the same command"
+        print(f"stopped by {name} at step {step}, saved; {same} goes on from there")
         return 128 + caught[0]
-
-    def _save(self, report):
-        from blitznet import checkpoints
-
-        checkpoints.save(self._run_dir, report.step, self._model, self._optimizer)
-        self._writer.pictures(report, self._predict, self._coder, self._class_names)
-
-
-class Progress:
-    """The progress line; its rate leaves the first step out, which compiles the graph."""
-
-    def __init__(self, stop, batch_size):
-        self._stop, self._batch_size = stop, batch_size
-        self._bar = None
-        self.images_per_second = 0.0
-
-    def show(self, report):
-        """Show a step's losses and rate."""
-        import progressbar
-
-        from blitznet.progress import progress_bar
-
-        if self._bar is None:
-            self._first, self._began = report.step, time.monotonic()
-            self._text = progressbar.FormatCustomText("%(text)s", {"text": ""})
-            total = (self._stop - report.step) * self._batch_size
-            self._bar = progress_bar(total, "images", self._text).start()
-        images = (report.step - self._first) * self._batch_size
-        self.images_per_second = images / max(time.monotonic() - self._began, 1e-9)
-        losses = " ".join(f"{name} {value:.3f}" for name, value in report.losses.items())
-        line = f"step {report.step}/{self._stop} {losses} rate {report.rate:.1e}"
-        self._text.update_mapping(text=line)
-        self._bar.update(images)
-
-    def finish(self):
-        """Leave the last line standing."""
-        if self._bar:
-            self._bar.finish(dirty=True)
 
 
 if __name__ == "__main__":

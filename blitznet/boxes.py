@@ -23,10 +23,10 @@ def pairwise_iou(first, second):
 
     Widths and heights are not negative. 0 where the union is empty.
     """
-    first, second = first[:, None], second[None]
-    near = tf.maximum(first[..., :2], second[..., :2])
-    far = tf.minimum(first[..., :2] + first[..., 2:], second[..., :2] + second[..., 2:])
-    intersection = tf.reduce_prod(tf.maximum(far - near, 0.0), axis=-1)
+    x1, y1, w1, h1 = (side[:, None] for side in tf.unstack(first, axis=1))
+    x2, y2, w2, h2 = tf.unstack(second, axis=1)
+    width = tf.minimum(x1 + w1, x2 + w2) - tf.maximum(x1, x2)
+    height = tf.minimum(y1 + h1, y2 + h2) - tf.maximum(y1, y2)
+    intersection = tf.maximum(width, 0.0) * tf.maximum(height, 0.0)
     # w * h, not a product of corner differences: ties between prior boxes hang on the last bit.
-    areas = tf.reduce_prod(first[..., 2:], axis=-1) + tf.reduce_prod(second[..., 2:], axis=-1)
-    return tf.math.divide_no_nan(intersection, areas - intersection)
+    return tf.math.divide_no_nan(intersection, w1 * h1 + w2 * h2 - intersection)

@@ -6,7 +6,7 @@ any `tf.train.load_checkpoint` reads it and both Keras generations share it:
 """
 
 import re
-import shutil
+import tempfile
 from pathlib import Path
 
 import tensorflow as tf
@@ -15,6 +15,7 @@ from blitznet.variables import tf_variable, variables_by_path
 
 _NAME = re.compile(r"model\.ckpt-(\d+)\.index")
 _NET = "net/"
+_OPTIMIZER = "optimizer/"
 _STEP = "step"
 
 
@@ -57,19 +58,20 @@ def save(folder, step, model, optimizer=None):
     names = [*named, _STEP]
 
     target = prefix(folder, step)
-    partial = Path(folder) / f".partial-{step}"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    tf.raw_ops.SaveV2(
-        prefix=str(partial / target.name),
-        tensor_names=names,
-        shape_and_slices=[""] * len(names),
-        tensors=tensors,
-    )
-    # A checkpoint counts from its index on, so that file moves last.
-    for file in sorted(partial.iterdir(), key=lambda file: file.suffix == ".index"):
-        file.replace(target.parent / file.name)
-    partial.rmdir()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as partial:
+        tf.raw_ops.SaveV2(
+            prefix=str(Path(partial) / target.name),
+            tensor_names=names,
+            shape_and_slices=[""] * len(names),
+            tensors=tensors,
+        )
+        # A checkpoint exists while its index does: one of the same step ends before its data
+        # is replaced, and this one begins when all else is in place.
+        index = target.with_name(f"{target.name}.index")
+        index.unlink(missing_ok=True)
+        for file in sorted(Path(partial).iterdir(), key=lambda file: file.name == index.name):
+            file.replace(target.parent / file.name)
     return target
 
 
@@ -78,19 +80,25 @@ def restore(checkpoint, model, optimizer=None):
 
     Raises:
       FileNotFoundError: the checkpoint is not there.
-      ValueError: it does not read, or tensors are missing, left over or of other shapes; the
-        model is then unchanged.
+      ValueError: it does not read, has another optimizer's state, or tensors are missing, left
+        over or of other shapes; the model is then unchanged.
     """
     reader = _open(checkpoint)
     targets = {_NET + path: v for path, v in variables_by_path(model).items()}
     if optimizer:
         targets.update(_optimizer_state(optimizer))
     shapes = reader.get_variable_to_shape_map()
-    kept = {n: s for n, s in shapes.items() if n.startswith(_NET) or (optimizer and n != _STEP)}
-    _check(checkpoint, targets, kept)
+    if optimizer:
+        _check_optimizer(checkpoint, optimizer, shapes)
+    expected = {_STEP: [], **{name: v.shape.as_list() for name, v in targets.items()}}
+    if not optimizer:
+        shapes = {name: s for name, s in shapes.items() if not name.startswith(_OPTIMIZER)}
+    _check(checkpoint, expected, shapes)
+    # All are read before the first is assigned: a damaged file leaves the model alone.
+    values = _read(checkpoint, reader, [*targets, _STEP])
     for name, target in targets.items():
-        target.assign(reader.get_tensor(name))
-    return int(reader.get_tensor(_STEP))
+        target.assign(values[name])
+    return int(values[_STEP])
 
 
 def init_from(checkpoint, model):
@@ -106,24 +114,42 @@ def init_from(checkpoint, model):
     """
     reader = _open(checkpoint)
     shapes = reader.get_variable_to_shape_map()
-    loaded, skipped = [], []
-    for path, variable in sorted(variables_by_path(model).items()):
-        fits = shapes.get(_NET + path) == variable.shape.as_list()
-        (loaded if fits else skipped).append(path)
-        if fits:
-            variable.assign(reader.get_tensor(_NET + path))
+    variables = variables_by_path(model)
+    loaded = sorted(p for p, v in variables.items() if shapes.get(_NET + p) == v.shape.as_list())
     if not loaded:
         raise ValueError(f"{checkpoint} has no variable that fits this model")
-    return loaded, skipped
+    values = _read(checkpoint, reader, [_NET + path for path in loaded])
+    for path in loaded:
+        variables[path].assign(values[_NET + path])
+    return loaded, sorted(variables.keys() - loaded)
 
 
 def _optimizer_state(optimizer):
     """The optimizer's iteration count and slots; order is what names the slots."""
-    name = f"optimizer/{type(optimizer).__name__.lower()}"
+    name = _OPTIMIZER + _kind(optimizer)
     slots = [v for v in map(tf_variable, optimizer.variables) if v.shape.rank]
     state = {f"{name}/slot_{i}": slot for i, slot in enumerate(slots)}
     state[f"{name}/iterations"] = tf_variable(optimizer.iterations)
     return state
+
+
+def _kind(optimizer):
+    return type(optimizer).__name__.lower()
+
+
+def _check_optimizer(checkpoint, optimizer, names):
+    """ValueError unless the checkpoint has the state of this kind of optimizer."""
+    kinds = sorted({name.split("/")[1] for name in names if name.startswith(_OPTIMIZER)})
+    if not kinds:
+        raise ValueError(
+            f"{checkpoint} has weights but no optimizer state, so training cannot go on from it; "
+            "another run can start from its weights"
+        )
+    if kinds != [_kind(optimizer)]:
+        raise ValueError(
+            f"{checkpoint} has the state of the optimizer {', '.join(kinds)}, "
+            f"this one is {_kind(optimizer)}"
+        )
 
 
 def _open(checkpoint):
@@ -135,13 +161,24 @@ def _open(checkpoint):
         raise ValueError(f"{checkpoint} is not a readable checkpoint: {error.message}") from None
 
 
-def _check(checkpoint, targets, shapes):
-    problems = [f"missing: {name}" for name in targets if name not in shapes]
-    problems += [f"left over: {name}" for name in shapes if name not in targets]
-    for name in targets.keys() & shapes.keys():
-        expected = targets[name].shape.as_list()
-        if expected != shapes[name]:
-            problems.append(f"shape of {name}: expected {expected}, found {shapes[name]}")
+def _read(checkpoint, reader, names):
+    """Dict name -> array; ValueError if the file is damaged."""
+    try:
+        return {name: reader.get_tensor(name) for name in names}
+    # TensorFlow's reader answers a file that ends too early with IndexError.
+    except (tf.errors.OpError, IndexError) as error:
+        raise ValueError(f"{checkpoint} is damaged: {error}") from None
+
+
+def _check(checkpoint, expected, found):
+    """ValueError, naming the tensors, unless the dicts name -> shape are equal."""
+    problems = [f"missing: {name}" for name in expected if name not in found]
+    problems += [f"left over: {name}" for name in found if name not in expected]
+    problems += [
+        f"shape of {name}: expected {shape}, found {found[name]}"
+        for name, shape in expected.items()
+        if found.get(name, shape) != shape
+    ]
     if problems:
         shown = "\n  ".join(sorted(problems)[:20])
         raise ValueError(

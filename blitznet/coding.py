@@ -33,18 +33,22 @@ class PriorCoder:
         """
         boxes = yxyx_to_xywh(boxes)
         matched = self._match(boxes)
-        positive = matched >= 0
-        # One box more, so that gathering is valid when the picture has none.
-        boxes = tf.concat([boxes, [[0.0, 0.0, 1.0, 1.0]]], axis=0)
-        labels = tf.concat([labels, [0]], axis=0)
-        index = tf.where(positive, matched, tf.shape(labels)[0] - 1)
-        offsets = self._offsets(tf.gather(boxes, index))
-        return tf.gather(labels, index), tf.where(positive[:, None], offsets, 0.0)
+        # Few prior boxes are positive: the others cost nothing and cannot become NaN.
+        positive = tf.where(matched >= 0)
+        index = tf.gather_nd(matched, positive)
+        offsets = self._offsets(tf.gather(boxes, index), tf.gather_nd(self.priors, positive))
+        number = self.priors.shape[0]
+        return (
+            tf.scatter_nd(positive, tf.gather(labels, index), [number]),
+            tf.scatter_nd(positive, offsets, [number, 4]),
+        )
 
     def decode(self, location):
-        """Boxes `[..., P, 4]` `yxyx` in [0, 1] for offsets `[..., P, 4]` (cx, cy, w, h).
+        """Boxes `[..., P, 4]` `yxyx` for offsets `[..., P, 4]` (cx, cy, w, h).
 
-        The top-left corner is clipped to the image first, and the size counts from there.
+        As in the original, the top-left corner is clipped below at 0, the size counts from
+        there, and the other corner is clipped above at 1. So a box that lies wholly beyond the
+        right or lower edge comes out with its first corner above 1.
         """
         centre, size = self._centre_and_size(self.priors)
         location *= self._variances
@@ -65,8 +69,9 @@ class PriorCoder:
         claimant = tf.math.unsorted_segment_min(tf.range(number), claims, tf.shape(iou)[0])
         return tf.where(claimant < number, claimant, matched)
 
-    def _offsets(self, boxes):
-        centre, size = self._centre_and_size(self.priors)
+    def _offsets(self, boxes, priors):
+        """Offsets `[N, 4]` from prior boxes to the boxes beside them, both `[N, 4]` `xywh`."""
+        centre, size = self._centre_and_size(priors)
         box_centre, box_size = self._centre_and_size(boxes)
         shift = (box_centre - centre) / size
         return tf.concat([shift, tf.math.log(box_size / size)], axis=-1) / self._variances

@@ -132,22 +132,27 @@ def catch_signals(*numbers):
             signal.signal(number, handler)
 
 
-def make_predict(model, coder, settings):
+def make_predict(model, coder, settings, segment=True):
     """A compiled `images [B, S, S, 3] in [0, 1] -> dict`.
 
     With detection: the entries of `postprocess.detection.detections`; with segmentation:
-    `segmentation` logits. `coder` and `settings` may be None without detection.
+    `segmentation` logits. `coder` and `settings` may be None to leave detection out, `segment`
+    False to leave segmentation out. An output of the network that is not finite raises
+    `tf.errors.InvalidArgumentError` naming it: NMS would drop NaN without a word.
     """
 
-    @tf.function
+    @tf.function(input_signature=[tf.TensorSpec(model.input_shape, tf.float32)])
     def predict(images):
-        outputs = model(images, training=False)
+        outputs = {
+            name: tf.debugging.check_numerics(value, f"{name} is not finite")
+            for name, value in model(images, training=False).items()
+        }
         answer = {}
         if coder is not None and keys.CONFIDENCE in outputs:
             answer.update(
                 detections(outputs[keys.CONFIDENCE], outputs[keys.LOCATION], coder, settings)
             )
-        if keys.SEGMENTATION in outputs:
+        if segment and keys.SEGMENTATION in outputs:
             answer[keys.SEGMENTATION] = outputs[keys.SEGMENTATION]
         return answer
 

@@ -94,11 +94,24 @@ def summary_line(step, scores, records_name):
 
 
 def evaluated_steps(path, records_name):
-    """Steps that the file of summary lines has for `records_name`; none if there is no file."""
+    """Steps that the file of summary lines has for `records_name`; none if there is no file.
+
+    Raises:
+      ValueError: a line for `records_name` does not begin with a number; names file and line.
+    """
     if not path.is_file():
         return set()
-    rows = [line.split("\t") for line in path.read_text().splitlines() if line.strip()]
-    return {round(float(row[0]) * 1000) for row in rows if row[-1] == records_name}
+    found = set()
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        thousands, *rest = line.split("\t")
+        if rest and rest[-1] == records_name:
+            try:
+                found.add(round(float(thousands) * 1000))
+            except (ValueError, OverflowError):
+                raise ValueError(
+                    f"{path}, line {number}: expected thousands of steps, not {thousands!r}"
+                ) from None
+    return found
 
 
 def choose_steps(steps, evaluated, min_step, distance):

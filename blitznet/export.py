@@ -41,7 +41,13 @@ class ServingFunctions:
             return result
 
         def read(encoded):
-            image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+            image = tf.cond(
+                tf.io.is_jpeg(encoded),
+                # As evaluation decodes, while decode_image takes a coarser transform.
+                lambda: tf.io.decode_jpeg(encoded, 3, dct_method="INTEGER_ACCURATE"),
+                lambda: tf.io.decode_image(encoded, channels=3, expand_animations=False),
+            )
+            image = tf.ensure_shape(image, [None, None, 3])
             return legacy_resize(image[None], (side, side))[0] / 255.0
 
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")])

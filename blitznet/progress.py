@@ -1,29 +1,88 @@
-"""The progress bar that all long work shows: count, bar, rate, time left."""
+"""The progress lines of long work, on standard error."""
 
 import sys
+import time
 
 import progressbar
 
+from blitznet import keys
+
 # A terminal's line is redrawn; a log gets a line at a time, at this distance in seconds.
 _LOG_SECONDS = 10
+_LOG_WIDTH = 120
+_SHORT_NAMES = {keys.LOSS_SEGMENTATION: "seg", keys.LOSS_WEIGHT_DECAY: "decay"}
 
 
-def progress_bar(total, unit, details=None):
-    """A `progressbar.ProgressBar` up to `total` things called `unit`, on standard error.
+def progress_bar(total, unit):
+    """A `progressbar.ProgressBar` up to `total` things called `unit`: count, bar, rate, time.
 
-    `details` is a widget shown in place of the count, such as a
-    `progressbar.FormatCustomText`.
+    It appears with the first `update`.
     """
+    return _bar([progressbar.SimpleProgress(), " ", progressbar.Bar(), " "], total, unit)
+
+
+class TrainingProgress:
+    """The line of a training: step, loss, learning rate, pictures per second, time left, terms.
+
+    The speed leaves the first step out, which compiles the graph. On a terminal of fewer than
+    110 columns the loss terms are left out.
+
+    Attributes:
+      images_per_second: mean speed until the last step shown, 0 at the first.
+    """
+
+    def __init__(self, stop, batch_size):
+        """`stop`: number of the last step; `batch_size`: pictures of a step."""
+        self._stop, self._batch_size = stop, batch_size
+        self._head = progressbar.FormatCustomText("%(text)s ", {"text": ""})
+        self._terms = progressbar.FormatCustomText(" (%(text)s)", {"text": ""}, min_width=110)
+        self._bar = None
+        self.images_per_second = 0.0
+
+    def show(self, report):
+        """Show an `engine.StepReport`."""
+        losses = dict(report.losses)
+        total = losses.pop(keys.LOSS_TOTAL)
+        self._head.update_mapping(
+            text=f"step {report.step}/{self._stop} loss {total:.3f} rate {report.rate:.1e}"
+        )
+        self._terms.update_mapping(
+            text=" ".join(f"{_SHORT_NAMES.get(n, n)} {value:.2f}" for n, value in losses.items())
+        )
+        if self._bar is None:
+            self._first, self._began = report.step, time.monotonic()
+            images = (self._stop - report.step) * self._batch_size
+            self._bar = _bar([self._head], images, "images", self._terms)
+        images = (report.step - self._first) * self._batch_size
+        self.images_per_second = images / max(time.monotonic() - self._began, 1e-9)
+        self._bar.update(images)
+
+    def finish(self):
+        """Show the last step and leave the line standing."""
+        if self._bar:
+            self._bar.update(force=True)
+            self._bar.finish(dirty=True)
+
+
+def _bar(leading, total, unit, *trailing):
+    """A bar with the rate and the time left between the given widgets."""
+    terminal = sys.stderr.isatty()
     return progressbar.ProgressBar(
         max_value=total,
         widgets=[
-            details or progressbar.SimpleProgress(),
+            *leading,
+            progressbar.FileTransferSpeed(
+                unit=unit, prefixes=("",), format="%(scaled).1f %(prefix)s%(unit)s/s"
+            ),
             " ",
-            progressbar.Bar(),
-            " ",
-            progressbar.FileTransferSpeed(unit=unit, prefixes=("",)),
-            " ",
-            progressbar.ETA(),
+            progressbar.ETA(
+                format="ETA %(eta)s",
+                format_not_started="ETA -",
+                format_zero="ETA 0:00:00",
+                format_finished="in %(elapsed)s",
+            ),
+            *trailing,
         ],
-        min_poll_interval=None if sys.stderr.isatty() else _LOG_SECONDS,
+        term_width=None if terminal else _LOG_WIDTH,
+        min_poll_interval=None if terminal else _LOG_SECONDS,
     )

@@ -77,6 +77,23 @@ def differences(old, new):
     }
 
 
+def check_same_network(run_dir, description):
+    """Refuse to add to a run whose checkpoints hold another network or other classes.
+
+    Raises:
+      ValueError: names what differs, with both values.
+    """
+    if not checkpoints.steps(run_dir):
+        return
+    changed = differences(read_flags(run_dir), description)
+    if changed:
+        lines = [f"  {name}: was {old}, is {new}" for name, (old, new) in sorted(changed.items())]
+        raise ValueError(
+            f"{run_dir} has checkpoints of another network; take another --run_name, or the "
+            "same flags:\n" + "\n".join(lines)
+        )
+
+
 def build(description, **arguments):
     """`(model, coder)` of a description; the coder is None without detection.
 

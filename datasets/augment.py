@@ -97,6 +97,25 @@ def random_crop(example, seed):
     return _keep({**example, keys.BOXES: tf.clip_by_value(boxes, 0.0, 1.0)}, inside)
 
 
+def random_flip(example, seed):
+    """Mirror left and right with probability 1/2.
+
+    Before `render`, whose sampling is not symmetric: mirrored afterwards, image and mask would
+    be shifted against each other by nearly a pixel of the mask.
+    """
+
+    def mirrored():
+        pixels = [key for key in (keys.IMAGE, keys.MASK) if key in example]
+        return {
+            **example,
+            **{key: tf.reverse(example[key], axis=[1]) for key in pixels},
+            **{key: _mirrored(example[key]) for key in (WINDOW, keys.BOXES)},
+        }
+
+    flip = tf.random.stateless_uniform([], seed) < 0.5
+    return tf.cond(flip, mirrored, lambda: dict(example))
+
+
 def render(example, image_size, mask_side, unlabelled):
     """Sample the window: IMAGE `[S, S, 3]` bilinear, MASK `[F, F]` nearest (TF1 sampling).
 
@@ -111,16 +130,6 @@ def render(example, image_size, mask_side, unlabelled):
         example[keys.MASK] = sample_nearest(example[keys.MASK], window, mask_side, fill)
     boxes = example[keys.BOXES]
     return _keep(example, tf.reduce_all(boxes[:, 2:] - boxes[:, :2] >= 2 / image_size, axis=1))
-
-
-def random_flip(example, seed):
-    """Mirror left and right with probability 1/2; for rendered examples."""
-    flipped = tf.random.stateless_uniform([], seed) < 0.5
-    ymin, xmin, ymax, xmax = tf.unstack(example[keys.BOXES], axis=1)
-    mirrored = {keys.BOXES: tf.stack([ymin, 1 - xmax, ymax, 1 - xmin], axis=1)}
-    for key in {keys.IMAGE, keys.MASK} & example.keys():
-        mirrored[key] = tf.reverse(example[key], axis=[1])
-    return {**example, **{k: tf.where(flipped, v, example[k]) for k, v in mirrored.items()}}
 
 
 def sample_bilinear(image, window, side, fill):
@@ -155,6 +164,12 @@ def _interpolate(image, at, axis):
     weight = tf.reshape(at - tf.cast(lower, tf.float32), [-1, 1, 1] if axis == 0 else [-1, 1])
     low, high = tf.gather(image, lower, axis=axis), tf.gather(image, upper, axis=axis)
     return low + (high - low) * weight
+
+
+def _mirrored(boxes):
+    """`[..., 4]` `yxyx` with left and right exchanged."""
+    ymin, xmin, ymax, xmax = tf.unstack(boxes, axis=-1)
+    return tf.stack([ymin, 1 - xmax, ymax, 1 - xmin], axis=-1)
 
 
 def _reframe(example, frame):

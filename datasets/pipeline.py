@@ -92,7 +92,8 @@ def _serialized(files, images, seed, start):
     first_epoch, offset = divmod(start, images)
 
     def epoch(number):
-        order = tf.random.experimental.stateless_shuffle(files, tf.stack([seed, number]))
+        epoch_seed = tf.random.experimental.stateless_fold_in(_seed(seed, "order"), number)
+        order = tf.random.experimental.stateless_shuffle(files, epoch_seed)
         dataset = tf.data.Dataset.from_tensor_slices(order).interleave(
             tf.data.TFRecordDataset,
             cycle_length=min(len(files), 8),
@@ -100,13 +101,20 @@ def _serialized(files, images, seed, start):
             deterministic=True,
         )
         # Not Dataset.shuffle: its order would hang on TensorFlow's global seed too.
-        blocks = dataset.batch(min(images, SHUFFLE_BLOCK))
+        blocks = dataset.batch(min(images, SHUFFLE_BLOCK)).enumerate(1)
         return blocks.map(
-            lambda block: tf.random.experimental.stateless_shuffle(block, [seed, number])
+            lambda i, block: tf.random.experimental.stateless_shuffle(
+                block, tf.random.experimental.stateless_fold_in(epoch_seed, i)
+            )
         ).unbatch()
 
     endless = tf.data.Dataset.range(first_epoch, tf.int64.max)
     return endless.flat_map(epoch).skip(offset)
+
+
+def _seed(seed, purpose):
+    """A seed `[2]` for each purpose, so that order and variation have nothing in common."""
+    return tf.constant([seed, ("pictures", "order").index(purpose)], tf.int64)
 
 
 def _training_example(number, serialized, settings):
@@ -121,9 +129,7 @@ def _training_example(number, serialized, settings):
             tf.shape(image)[0],
             tf.shape(image)[1],
         )
-    seed = tf.random.experimental.stateless_fold_in(
-        tf.constant([settings.seed, 0], tf.int64), number
-    )
+    seed = tf.random.experimental.stateless_fold_in(_seed(settings.seed, "pictures"), number)
     example = _augment(augment.whole_frame(example), seed, settings)
     return _targets(example, settings)
 
@@ -131,15 +137,12 @@ def _training_example(number, serialized, settings):
 def _augment(example, seed, settings):
     """Spec section 10, in its order; seeds differ by operation."""
     seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 4))
-    random = settings.augmentation == "full"
-    if random:
+    if settings.augmentation == "full":
         example = augment.photometric(example, seeds[0])
         example = augment.zoom_out(example, seeds[1], settings.zoomout_prob)
         example = augment.random_crop(example, seeds[2])
-    example = augment.render(
-        example, settings.image_size, settings.mask_side, settings.ignore_label
-    )
-    return augment.random_flip(example, seeds[3]) if random else example
+        example = augment.random_flip(example, seeds[3])
+    return augment.render(example, settings.image_size, settings.mask_side, settings.ignore_label)
 
 
 def _targets(example, settings):

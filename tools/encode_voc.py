@@ -8,10 +8,10 @@ import signal
 import sys
 from concurrent.futures.process import BrokenProcessPool
 
-from progressbar import ETA, Bar, FileTransferSpeed, ProgressBar, SimpleProgress
 from tabulate import SEPARATING_LINE, tabulate
 
 import paths
+from blitznet.progress import progress_bar
 from datasets import voc
 from datasets.catalog import RecordSet
 from datasets.info import VOC, DatasetInfo
@@ -98,7 +98,7 @@ def encode(args):
     read = functools.partial(
         voc.read_example, voc_dir, info=info, mask_folder=record_set.mask_folder
     )
-    bar = _progress_bar(len(names))
+    bar = progress_bar(len(names), "pictures")
     try:
         written = shards.write_records(
             folder,
@@ -114,26 +114,12 @@ def encode(args):
         )
     finally:
         if bar.start_time:
+            bar.update(force=True)
             bar.finish(dirty=True)
     path = records.json_path(folder, record_set)
     if not written:
         print(f"{record_set.name} is complete already; --overwrite writes it again.")
     _print_summary(path)
-
-
-def _progress_bar(pictures):
-    return ProgressBar(
-        max_value=pictures,
-        widgets=[
-            SimpleProgress(),
-            " ",
-            Bar(),
-            " ",
-            FileTransferSpeed(unit="pictures", prefixes=("",)),
-            " ",
-            ETA(),
-        ],
-    )
 
 
 def _print_summary(path):

@@ -1,10 +1,8 @@
 """Export a checkpoint as a SavedModel: `python -m tools.export_saved_model --help`."""
 
 import argparse
-import dataclasses
 import io
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -41,8 +39,13 @@ def main(argv=None):
     """Export and verify; the exit code, 1 for errors and for an export that answers wrongly."""
     args = build_parser().parse_args(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import tensorflow as tf
+
     try:
         target = export(args)
+    except tf.errors.OpError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        return 1
     except (OSError, ValueError, VerificationError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -58,9 +61,9 @@ def export(args):
     """Write, verify, then move into place; the folder of the version."""
     from blitznet import export as blitznet_export
     from blitznet import runs
-    from blitznet.postprocess.detection import DetectionSettings
+    from blitznet.postprocess.settings import DetectionSettings
 
-    settings = DetectionSettings(**dataclasses.asdict(config.pick(config.DetectionConfig, args)))
+    settings = config.pick(DetectionSettings, args)
     run_dir = paths.run_dir(paths.archive(args.archive), args.run_name)
     model, coder, description, step = runs.load(run_dir, round(args.ckpt * 1000) or None)
     target = Path(args.output) / str(step)
@@ -72,19 +75,25 @@ def export(args):
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=target.parent) as scratch:
         partial = Path(scratch) / target.name
         blitznet_export.save(functions, model, description["class_names"], partial)
-        verify(partial, functions, Path(scratch))
+        verify(partial, functions, description["class_names"], Path(scratch))
         if target.exists():
-            shutil.rmtree(target)
+            target.rename(Path(scratch) / "replaced")
         partial.rename(target)
     return target
 
 
-def verify(folder, functions, scratch):
+def verify(folder, functions, class_names, scratch):
     """Compare the SavedModel, loaded both ways in a fresh process, with the live functions.
 
     Raises:
-      VerificationError: it does not load, or answers otherwise; names the outputs.
+      VerificationError: it does not load, has other labels, or answers otherwise; names the
+        outputs.
     """
+    from blitznet.export import LABELS
+
+    labels = (folder / "assets" / LABELS).read_text().splitlines()
+    if labels != ["background", *class_names]:
+        raise VerificationError(f"the export has the labels {labels}")
     pictures = probe_pictures()
     inputs = {
         "image_bytes": np.array([png(picture) for picture in pictures], object),

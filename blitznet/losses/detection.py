@@ -19,7 +19,8 @@ def detection_loss(confidence, location, prior_labels, prior_offsets, negative_r
       negative_ratio: negatives for each positive.
 
     Returns:
-      dict of scalars `class` and `box`; both 0 for a batch without positives.
+      dict of scalars `class` and `box`; both 0 for a batch without positives. `class` is NaN
+      where the cross-entropy of any prior box, kept or not, is not finite.
     """
     entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(prior_labels, confidence)
     positive = prior_labels > 0
@@ -32,10 +33,12 @@ def detection_loss(confidence, location, prior_labels, prior_offsets, negative_r
     hardest = tf.math.top_k(candidates, tf.maximum(wanted, 1), sorted=False).values
     negatives = tf.where(wanted > 0, tf.reduce_sum(hardest), 0.0)
     positives = tf.reduce_sum(tf.where(positive, entropy, 0.0))
+    # top_k takes NaN last, which would hide it.
+    sound = tf.reduce_all(tf.math.is_finite(entropy))
 
     distance = tf.reduce_sum(_smooth_l1(location - prior_offsets), axis=-1)
     return {
-        keys.LOSS_CLASS: (positives + negatives) / at_least_one,
+        keys.LOSS_CLASS: tf.where(sound, (positives + negatives) / at_least_one, float("nan")),
         keys.LOSS_BOX: tf.reduce_sum(tf.where(positive, distance, 0.0)) / at_least_one,
     }
 
