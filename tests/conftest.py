@@ -42,3 +42,31 @@ def seeds():
     if "tensorflow" in sys.modules:
         sys.modules["tensorflow"].random.set_seed(SEED)
     return SEED
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory):
+    """Root of a small data set of VOC's classes with its records: `tiny_run.write_data`."""
+    from tiny_run import write_data
+
+    return write_data(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def tiny_archive(tiny_data):
+    """Archive with the run "r": ten steps, saved at 5 and 10, a summary of each step."""
+    from tiny_run import train
+
+    flags = ["--max_iterations", 10, "--save_every", 5, "--summary_every", 1]
+    assert train(tiny_data, *flags, "--learning_rate", 1e-3, archive=tiny_data / "shared") == 0
+    return tiny_data / "shared"
+
+
+@pytest.fixture
+def eagerly():
+    """Run compiled functions op by op: for a step or two, quicker than compiling them."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)

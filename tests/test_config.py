@@ -1,0 +1,227 @@
+"""Flags and the settings that they resolve to."""
+
+import dataclasses
+
+import pytest
+
+import config
+from helpers import run_python
+
+# Spec section 13: the original's flags and defaults, by the scripts that use them.
+MODEL = {
+    "trunk": "resnet50",
+    "x4": False,
+    "image_size": 300,
+    "head": "nonshared",
+    "resize": "bilinear",
+    "top_fm": 512,
+    "det_kernel": 3,
+    "n_base_channels": 64,
+    "seg_filter_size": 1,
+    "detect": False,
+    "segment": False,
+}
+SHARED = {
+    "ckpt": 0,
+    "dataset": "voc07",
+    "split": "train",
+    "no_seg_gt": False,
+    "top_k_nms": 400,
+    "top_k_after_nms": 50,
+    "top_k_post_nms": 200,
+    "conf_thresh": 0.01,
+    "nms_thresh": 0.45,
+    "eval_min_conf": 0.0,
+    "data_root": None,
+    "archive": None,
+    "records": None,
+}
+TRAINING = {
+    "max_iterations": 1000000,
+    "batch_size": 32,
+    "weight_decay": 5e-5,
+    "bn_decay": 0.9,
+    "learning_rate": 1e-4,
+    "warmup_step": 0,
+    "warmup_lr": 1e-5,
+    "optimizer": "adam",
+    "zoomout_prob": 0.5,
+    "lr_decay": [],
+    "random_trunk_init": False,
+    "seed": 0,
+    "init_from": None,
+    "save_every": 1000,
+    "summary_every": 100,
+    "augmentation": "full",
+}
+EVALUATION = {
+    "batch_eval": False,
+    "min_ckpt": 0,
+    "step": 1,
+    "voc_iou_thresh": 0.5,
+    "save_first_n": 0,
+    "batch_size": 8,
+}
+
+
+def training_args(*flags):
+    return config.training_parser().parse_args(["--run_name", "r", *flags])
+
+
+def evaluation_args(*flags):
+    return config.evaluation_parser().parse_args(["--run_name", "r", *flags])
+
+
+def test_training_has_every_flag_of_the_original_with_its_default():
+    assert vars(training_args()) == {"run_name": "r", **SHARED, **MODEL, **TRAINING}
+
+
+def test_evaluation_takes_the_model_from_the_run_so_those_flags_have_no_default():
+    assert vars(evaluation_args()) == {"run_name": "r", **SHARED, **EVALUATION}
+
+
+def test_evaluation_knows_every_model_flag():
+    given = evaluation_args(
+        *("--trunk", "resnet18", "--x4", "--image_size", "64", "--head", "shared"),
+        *("--resize", "nearest", "--top_fm", "8", "--det_kernel", "1", "--n_base_channels", "4"),
+        *("--seg_filter_size", "3", "--detect", "--segment"),
+    )
+    assert {name for name in vars(given)} >= set(MODEL)
+
+
+@pytest.mark.parametrize("parse", [training_args, evaluation_args])
+def test_a_run_needs_a_name(parse, capsys):
+    for flags in ([], ["--run_name", " "]):
+        with pytest.raises(SystemExit):
+            parse.__globals__["config"].training_parser().parse_args(flags)
+        assert "--run_name" in capsys.readouterr().err
+
+
+def test_names_are_not_case_sensitive():
+    given = training_args(
+        *("--dataset=VOC07", "--split=Val", "--trunk=ResNet50", "--optimizer=Adam"),
+        *("--head=Shared", "--resize=Nearest", "--augmentation=None"),
+    )
+    names = [getattr(given, name) for name in ("dataset", "split", "trunk", "optimizer", "head")]
+    assert names == ["voc07", "val", "resnet50", "adam", "shared"]
+    assert (given.resize, given.augmentation) == ("nearest", "none")
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "expected"),
+    [
+        ("--trunk", "vgg19", ["resnet50", "resnet18_half"]),
+        ("--optimizer", "sgd", ["adam", "nesterov"]),
+        ("--head", "both", ["shared", "nonshared"]),
+        ("--resize", "cubic", ["bilinear", "nearest"]),
+        ("--seg_filter_size", "2", ["1", "3"]),
+        ("--batch_size", "0", ["at least 1"]),
+        ("--batch_size", "2.5", ["whole number"]),
+        ("--image_size", "16", ["at least 32"]),
+        ("--zoomout_prob", "1.5", ["at most 1"]),
+        ("--learning_rate", "0", ["above 0"]),
+        ("--learning_rate", "nan", ["above 0"]),
+        ("--learning_rate", "fast", ["not a number"]),
+        ("--lr_decay", "-1", ["at least 0"]),
+    ],
+)
+def test_an_impossible_value_is_refused_with_what_is_possible(flag, value, expected, capsys):
+    with pytest.raises(SystemExit) as stop:
+        training_args(f"{flag}={value}")
+    message = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert flag in message
+    assert all(text in message for text in expected)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ([], (True, True)),
+        (["--detect"], (True, False)),
+        (["--segment"], (False, True)),
+        (["--detect", "--segment"], (True, True)),
+    ],
+)
+def test_neither_task_given_means_both(flags, expected):
+    model = config.model_config(training_args(*flags))
+    assert (model.detect, model.segment) == expected
+
+
+def test_settings_are_frozen_and_picked_by_name():
+    optimisation = config.pick(config.OptimConfig, training_args("--lr_decay", "10", "20"))
+    assert optimisation == config.OptimConfig("adam", 1e-4, 1e-5, 0, (10, 20), 5e-5, 0.9)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        optimisation.learning_rate = 1.0
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (["--top_fm", "10"], ["--top_fm", "10"]),
+        (["--lr_decay", "20", "10"], ["--lr_decay", "(20, 10)"]),
+        (["--lr_decay", "10", "10"], ["--lr_decay"]),
+        (["--segment", "--no_seg_gt"], ["--no_seg_gt", "--detect"]),
+        (["--init_from", "x", "--random_trunk_init"], ["--init_from", "--random_trunk_init"]),
+    ],
+)
+def test_flags_that_do_not_go_together_are_named(flags, named):
+    args = training_args(*flags)
+    parts = [config.pick(c, args) for c in (config.InputConfig, config.OptimConfig)]
+    with pytest.raises(ValueError) as error:
+        config.validate_training(
+            config.model_config(args), *parts, config.pick(config.RunConfig, args)
+        )
+    assert all(text in str(error.value) for text in named)
+
+
+def test_one_checkpoint_and_all_checkpoints_exclude_each_other():
+    settings = config.pick(config.EvaluationConfig, evaluation_args("--ckpt", "1", "--batch_eval"))
+    with pytest.raises(ValueError, match="--ckpt.*--batch_eval"):
+        config.validate_evaluation(settings)
+
+
+RUN = {**MODEL, "detect": True, "segment": True, "num_classes": 21}
+
+
+@pytest.mark.parametrize(
+    ("flags", "run", "expected"),
+    [
+        ([], {}, {"detect": True, "segment": True}),
+        ([], {"segment": False}, {"detect": True, "segment": False}),
+        (["--detect"], {}, {"detect": True, "segment": False}),
+        (["--segment"], {}, {"detect": False, "segment": True}),
+        (["--image_size", "300", "--segment"], {}, {"detect": False, "segment": True}),
+    ],
+)
+def test_tasks_are_the_runs_or_those_of_them_that_are_named(flags, run, expected):
+    assert config.tasks(evaluation_args(*flags), {**RUN, **run}) == expected
+
+
+@pytest.mark.parametrize(
+    ("flags", "run", "shown"),
+    [
+        (["--image_size", "512"], {}, "--image_size 512, but the run has 300"),
+        (["--x4"], {}, "--x4 True, but the run has False"),
+        (["--detect"], {"detect": False}, "--detect True, but the run has False"),
+    ],
+)
+def test_a_flag_that_contradicts_the_run_is_shown_with_both_values(flags, run, shown):
+    with pytest.raises(ValueError, match=shown):
+        config.tasks(evaluation_args(*flags), {**RUN, **run})
+
+
+@pytest.mark.parametrize("script", ["training", "test"])
+def test_help_comes_without_tensorflow_and_names_flags_and_defaults(script):
+    code = (
+        f"import sys, {script}\n"
+        f"try:\n    {script}.main(['--help'])\n"
+        "except SystemExit as stop:\n    print('exit', stop.code)\n"
+        "print('tensorflow' in sys.modules)"
+    )
+    printed = run_python("-c", code).splitlines()
+    assert printed[-2:] == ["exit 0", "False"]
+    text = " ".join(" ".join(printed).split())
+    assert "--conf_thresh N scores must exceed this to enter NMS (default: 0.01)" in text
+    assert f"example: python {script}.py --run_name first" in text
+    assert max(map(len, printed)) <= 100

@@ -1,0 +1,104 @@
+"""A run's folder: flags.json round trips, differences, and the network that it describes."""
+
+import json
+import subprocess
+
+import numpy as np
+import pytest
+
+from blitznet import checkpoints, runs
+from blitznet.models.blitznet import source_sides
+
+SHAPE = {
+    "image_size": 64,
+    "trunk": "resnet18_half",
+    "x4": False,
+    "detect": True,
+    "segment": True,
+    "head": "nonshared",
+    "resize": "bilinear",
+    "top_fm": 16,
+    "det_kernel": 3,
+    "n_base_channels": 8,
+    "seg_filter_size": 1,
+}
+NAMES = ("cat", "dog")
+
+
+def description(names=NAMES, **changes):
+    return runs.describe({**SHAPE, **changes}, names, {"seed": 3})
+
+
+def test_flags_come_back_as_they_were_written(tmp_path):
+    written = description()
+    runs.write_flags(tmp_path / "deep" / "run", written)
+    assert runs.read_flags(tmp_path / "deep" / "run") == written
+    assert written["model"] == {"num_classes": 3, **SHAPE}
+    assert (written["class_names"], written["flags"]) == (["cat", "dog"], {"seed": 3})
+    assert [p.name for p in (tmp_path / "deep" / "run").iterdir()] == ["flags.json"]
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path):
+    runs.write_flags(tmp_path, description())
+    with pytest.raises(TypeError):
+        runs.write_flags(tmp_path, {"model": object()})
+    assert runs.read_flags(tmp_path) == description()
+
+
+def test_no_run_names_the_folder_and_what_makes_one(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no run in .*/none .*training\.py"):
+        runs.read_flags(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"model": {"num_classes": 5}, "class_names": ["cat"]}']
+)
+def test_flags_that_describe_no_run_are_named(tmp_path, text):
+    (tmp_path / "flags.json").write_text(text)
+    with pytest.raises(ValueError, match=r"flags\.json does not describe a run"):
+        runs.read_flags(tmp_path)
+
+
+def test_differences_are_those_of_network_and_classes_alone():
+    assert runs.differences(description(), {**description(), "flags": {}, "commit": "x"}) == {}
+    assert runs.differences(description(), description(top_fm=32, x4=True)) == {
+        "top_fm": (16, 32),
+        "x4": (False, True),
+    }
+    other = runs.differences(description(), description(names=("cat", "cow", "dog")))
+    assert other == {
+        "num_classes": (3, 4),
+        "class_names": (["cat", "dog"], ["cat", "cow", "dog"]),
+    }
+
+
+def test_flags_of_an_older_program_lack_a_flag():
+    old = json.loads(json.dumps(description()))
+    del old["model"]["resize"]
+    assert runs.differences(old, description()) == {"resize": (None, "bilinear")}
+
+
+def test_a_run_loads_with_its_weights_and_prior_boxes(tmp_path):
+    model, coder = runs.build(description())
+    assert len(coder.priors) == 6 * sum(side**2 for side in source_sides(model))
+    runs.write_flags(tmp_path, description())
+    checkpoints.save(tmp_path, 7, model)
+    loaded, _, read, step = runs.load(tmp_path)
+    assert (read, step) == (description(), 7)
+    for old, new in zip(model.variables, loaded.variables):
+        np.testing.assert_array_equal(old.numpy(), new.numpy())
+
+
+def test_segmentation_alone_has_no_prior_boxes():
+    assert runs.build(description(detect=False))[1] is None
+
+
+def test_the_commit_is_that_of_the_checkout_or_none(monkeypatch):
+    commit = runs.git_commit()
+    assert commit is None or len(commit.split("-")[0]) == 12
+
+    def no_git(*args, **kwargs):
+        raise subprocess.CalledProcessError(128, "git")
+
+    monkeypatch.setattr(subprocess, "run", no_git)
+    assert runs.git_commit() is None
