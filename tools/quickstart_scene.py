@@ -1,9 +1,11 @@
 """Pictures of plain shapes on textured backgrounds, with the region of each shape.
 
-The drawing half of `tools.quickstart_data`. A class is a shape; colour, shading, texture, size
-and tilt are random, so that only the shape tells the classes apart.
+The drawing half of `tools.quickstart_data`. A class is a shape that usually has a hue of its
+own: three objects of four have it, the fourth any colour, as have the backgrounds. So colour
+helps and shape decides. Shading, texture, size and tilt are random.
 """
 
+import colorsys
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +13,10 @@ import numpy as np
 from blitznet.opencv import cv2
 
 SIDE_RANGE = (160, 220)
-EXTENT_RANGE = (0.13, 0.70)  # of the shorter side
+EXTENT_RANGE = (0.22, 0.75)  # of the shorter side
 MAX_TILT = np.pi / 6
-NUMBER_OF_OBJECTS = {1: 0.35, 2: 0.30, 3: 0.20, 4: 0.15}
+USUAL_COLOUR = 0.75
+NUMBER_OF_OBJECTS = {1: 0.40, 2: 0.35, 3: 0.25}
 MIN_VISIBLE = 0.35
 MIN_BOX_SIDE = 10
 _SUPERSAMPLE = 4
@@ -43,7 +46,7 @@ class Scene:
 
 
 def draw_scene(rng, empty=False):
-    """Draws a `Scene` of 1 to 4 objects, later ones on top of earlier ones; none if `empty`."""
+    """Draws a `Scene` of 1 to 3 objects, later ones on top of earlier ones; none if `empty`."""
     height, width = rng.integers(*SIDE_RANGE, endpoint=True, size=2)
     image = _BACKGROUNDS[rng.integers(len(_BACKGROUNDS))](rng, height, width)
     scene = Scene(image, np.zeros((height, width), np.uint8), ())
@@ -73,7 +76,8 @@ def _with_one_more(rng, scene):
         added = SceneObject(label, truncated, area)
         candidate = Scene(scene.image, regions, (*scene.objects, added))
         if all(_visible_enough(candidate, n) for n in range(len(candidate.objects))):
-            return Scene(_painted(rng, scene.image, coverage), regions, candidate.objects)
+            image = _painted(rng, scene.image, coverage, label)
+            return Scene(image, regions, candidate.objects)
     return scene
 
 
@@ -153,18 +157,26 @@ def _coverage(contours, height, width):
     return cv2.resize(fine, (width, height), interpolation=cv2.INTER_AREA) / np.float32(255)
 
 
-def _painted(rng, image, coverage):
+def _painted(rng, image, coverage, label):
     """The picture with a shaded, textured object of a colour unlike what is behind it."""
     height, width = coverage.shape
     behind = image[coverage >= 0.5].mean(axis=0)
-    colour = _colour(rng)
+    colour = _object_colour(rng, label)
     while np.abs(colour - behind).sum() < 160:
-        colour = _colour(rng)
+        colour = _object_colour(rng, label)
     shade = 1 + rng.uniform(0.1, 0.3) * (_slope(rng, height, width) - 0.5)
     texture = _TEXTURES[rng.integers(len(_TEXTURES))](rng, height, width)
     surface = colour * (shade + rng.uniform(0.1, 0.3) * (texture - 0.5))[..., None]
     alpha = coverage[..., None]
     return np.clip(alpha * surface + (1 - alpha) * image, 0, 255)
+
+
+def _object_colour(rng, label):
+    """A colour of the class's usual hue, more often than not."""
+    if rng.random() >= USUAL_COLOUR:
+        return _colour(rng)
+    hue = (label / len(CLASS_NAMES) + rng.normal(0, 0.03)) % 1
+    return np.array(colorsys.hsv_to_rgb(hue, rng.uniform(0.5, 1), rng.uniform(0.4, 1))) * 255
 
 
 # Backgrounds: float32 [H, W, 3] in 0..255, from textures [H, W] in 0..1.
