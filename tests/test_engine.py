@@ -15,7 +15,7 @@ from blitznet.coding import PriorCoder
 from blitznet.imaging import legacy_resize
 from blitznet.losses.detection import detection_loss
 from blitznet.losses.segmentation import segmentation_loss
-from blitznet.postprocess.detection import DetectionSettings
+from blitznet.postprocess.settings import DetectionSettings
 
 PRIORS = np.array([[0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 0.5, 0.5]], np.float32)
 CLASSES, SIDE = 3, 4

@@ -8,7 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from blitznet import export, runs
-from blitznet.postprocess.detection import DetectionSettings
+from blitznet.postprocess.settings import DetectionSettings
 from blitznet.variables import variables_by_path
 from datasets import records
 from tools import export_saved_model, saved_model_outputs

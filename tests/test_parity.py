@@ -13,7 +13,8 @@ from blitznet.coding import PriorCoder
 from blitznet.losses.detection import detection_loss
 from blitznet.losses.segmentation import segmentation_loss
 from blitznet.models.blitznet import source_sides
-from blitznet.postprocess.detection import DetectionSettings, detections
+from blitznet.postprocess.detection import detections
+from blitznet.postprocess.settings import DetectionSettings
 from blitznet.priors import prior_boxes, prior_scales
 
 ENCODING_CASES = ("2007_000032", "2007_000121", "2007_000250", "2007_001311", "crowded")

@@ -6,8 +6,9 @@ import tensorflow as tf
 
 from blitznet import keys
 from blitznet.coding import PriorCoder
-from blitznet.postprocess.detection import DetectionSettings, detections
+from blitznet.postprocess.detection import detections
 from blitznet.postprocess.segmentation import class_map
+from blitznet.postprocess.settings import DetectionSettings
 from blitznet.priors import prior_boxes, prior_scales
 
 # x, y, w, h of four boxes: the second is the upper half of the first, the others lie apart.

@@ -37,8 +37,10 @@ def detections(confidence, location, coder, settings):
     kept = (place < result.valid_detections[:, None]) & (
         result.nmsed_scores >= settings.eval_min_conf
     )
+    # A box that lies wholly beyond the right or lower edge comes out of decoding beyond 1.
+    boxes = tf.clip_by_value(result.nmsed_boxes, 0.0, 1.0)
     return {
-        keys.DETECTION_BOXES: tf.where(kept[..., None], result.nmsed_boxes, 0.0),
+        keys.DETECTION_BOXES: tf.where(kept[..., None], boxes, 0.0),
         keys.DETECTION_SCORES: tf.where(kept, result.nmsed_scores, 0.0),
         # The background column was not given, so classes count from 0.
         keys.DETECTION_CLASSES: tf.where(kept, tf.cast(result.nmsed_classes, tf.int32) + 1, 0),
