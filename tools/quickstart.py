@@ -35,7 +35,7 @@ def build_parser():
     )
     add("--train", type=int, default=2000, metavar="N", help="pictures to train on")
     add("--val", type=int, default=100, metavar="N", help="held-out pictures")
-    add("--steps", type=int, default=900, metavar="N", help="training steps; fewer miss the goal")
+    add("--steps", type=int, default=1400, metavar="N", help="training steps; fewer miss the goal")
     return parser
 
 
@@ -47,7 +47,7 @@ def commands(output, train, val, steps):
     encode += ["--label_map", data / "label_map.pbtxt"]
     run = ["--run_name", RUN, "--dataset", "voc12", *places, "--archive", archive]
     network = "--image_size 128 --trunk resnet18_half --x4 --top_fm 128 --n_base_channels 32"
-    recipe = f"--batch_size 16 --learning_rate 1e-3 --lr_decay {steps * 5 // 6}"
+    recipe = f"--batch_size 8 --learning_rate 1e-3 --lr_decay {steps * 5 // 7}"
     recipe += f" --augmentation none --random_trunk_init --max_iterations {steps}"
     return [
         (
