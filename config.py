@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from blitznet import trunks
 from blitznet.postprocess.settings import DetectionSettings
+from datasets import catalog
 
 
 @dataclass(frozen=True)
@@ -134,14 +135,25 @@ def add_path_flags(parser):
 
 
 def add_dataset_flags(parser):
-    """`--dataset`, `--split` (not case-sensitive) and `--no_seg_gt`."""
+    """`--dataset`, `--split` (case matters in names of the user's own) and `--no_seg_gt`."""
+    evaluated = catalog.EVALUATION_DATASETS
+    training_alone = [name for name in catalog.TRAINING_DATASETS if name not in evaluated]
     add = parser.add_argument_group("data").add_argument
-    add("--dataset", type=str.lower, default="voc07", help="data set (default: %(default)s)")
+    add(
+        "--dataset",
+        type=catalog.dataset_name,
+        default="voc07",
+        metavar="NAME",
+        help=f"{', '.join(evaluated)}; for training also {', '.join(training_alone)}; or any "
+        "set of records by its name, e.g. voc12-mine-seg (default: %(default)s)",
+    )
     add(
         "--split",
-        type=str.lower,
+        type=catalog.split_name,
         default="train",
-        help="its split, where the name leaves that open (default: %(default)s)",
+        metavar="LIST",
+        help="its split, where the name leaves that open: train, val, trainval, test, or a list "
+        "of your own (default: %(default)s)",
     )
     add("--no_seg_gt", action="store_true", help="take every picture as one without a mask")
 

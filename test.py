@@ -26,6 +26,9 @@ def main(argv=None):
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("error: interrupted; what is evaluated so far stays", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -46,8 +49,8 @@ def run(args):
     steps = evaluation.choose_steps(
         checkpoints.steps(run_dir),
         evaluation.evaluated_steps(run_dir / LINES, info.name),
-        settings.min_ckpt * 1000,
-        settings.step * 1000,
+        round(settings.min_ckpt * 1000),
+        round(settings.step * 1000),
     )
     if not steps:
         print(f"nothing to do: {run_dir / LINES} has every checkpoint that the flags ask for")
@@ -78,11 +81,12 @@ def open_records(args, settings, segment, description):
     """`(record set, RecordsInfo)` of `--dataset` and `--split`, of the run's classes."""
     from datasets import catalog, records
 
-    folder = paths.records_dir(paths.data_root(args.data_root), args.records)
+    root = paths.data_root(args.data_root)
+    folder = paths.records_dir(root, args.records)
     candidates = catalog.evaluation_sets(settings.dataset, settings.split, segment)
     present = [c for c in candidates if records.has_records(folder, c)]
     record_set = (present or candidates)[0]
-    info = records.open_records(folder, record_set)
+    info = records.open_records(folder, record_set, root if args.data_root else None)
     if list(info.class_names) != description["class_names"]:
         raise ValueError(
             f"{info.name} in {folder} has the classes {', '.join(info.class_names)}; "

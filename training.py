@@ -52,6 +52,10 @@ def run(args):
     )
     optimizer = optim.build_optimizer(optimisation.optimizer, model)
     start = starting_step(run_dir, settings, model, optimizer)
+    if start >= settings.max_iterations:
+        print(f"nothing to do: {start} steps are done, of --max_iterations {args.max_iterations}")
+        return 0
+    tell_flags(run_dir, description["flags"], start)
     runs.write_flags(run_dir, description)
 
     batches = make_batches(record_sets, inputs, model, coder, start)
@@ -77,9 +81,11 @@ def open_records(args, inputs, model_config):
     """The record sets of `--dataset`, checked to be of the same classes, and described."""
     from datasets import catalog, records
 
-    folder = paths.records_dir(paths.data_root(args.data_root), args.records)
-    sets = catalog.training_sets(inputs.dataset, inputs.split)
-    opened = [records.open_records(folder, record_set) for record_set in sets]
+    root = paths.data_root(args.data_root)
+    folder = paths.records_dir(root, args.records)
+    sets = catalog.training_sets(inputs.dataset, inputs.split, model_config.segment)
+    given_root = root if args.data_root else None
+    opened = [records.open_records(folder, record_set, given_root) for record_set in sets]
     for other in opened[1:]:
         if other.class_names != opened[0].class_names:
             raise ValueError(
@@ -98,6 +104,20 @@ def open_records(args, inputs, model_config):
             file=sys.stderr,
         )
     return opened
+
+
+def tell_flags(run_dir, flags, start):
+    """Print the resolved flags; for a run that goes on, those that differ from before."""
+    from blitznet import runs
+
+    if not start:
+        print("flags: " + ", ".join(f"{name} {value}" for name, value in flags.items()))
+        return
+    before = runs.read_flags(run_dir)["flags"]
+    for name, value in flags.items():
+        # Through JSON a tuple becomes a list.
+        if name in before and before[name] != value:
+            print(f"changed: --{name} was {before[name]}, is {value}")
 
 
 def starting_step(run_dir, settings, model, optimizer):
@@ -173,9 +193,6 @@ class Recorder:
         from blitznet.progress import TrainingProgress
 
         stop, step = self._args.max_iterations, start
-        if start >= stop:
-            print(f"nothing to do: {start} steps are done, --max_iterations is {stop}")
-            return 0
         progress = TrainingProgress(stop, self._args.batch_size)
         with catch_signals(signal.SIGINT, signal.SIGTERM) as caught:
             for report in reports:
@@ -184,14 +201,16 @@ class Recorder:
                 if step % self._args.summary_every == 0:
                     self._writer.scalars(report, progress.images_per_second)
                 due = step % self._args.save_every == 0 or step == stop
-                if due or caught:
+                # Looked at once: a signal that comes later waits for the next step.
+                stopping = bool(caught) and step < stop
+                if due or stopping:
                     checkpoints.save(self._run_dir, step, self._model, self._optimizer)
-                if caught:
+                if stopping:
                     break
                 if due:
                     self._writer.pictures(report, self._predict, self._coder, self._class_names)
         progress.finish()
-        if not caught:
+        if step == stop:
             print(f"{step} steps are done: {self._run_dir}")
             return 0
         name = signal.Signals(caught[0]).name

@@ -6,6 +6,7 @@ any `tf.train.load_checkpoint` reads it and both Keras generations share it:
 """
 
 import re
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -17,6 +18,7 @@ _NAME = re.compile(r"model\.ckpt-(\d+)\.index")
 _NET = "net/"
 _OPTIMIZER = "optimizer/"
 _STEP = "step"
+_PARTIAL = ".partial-"
 
 
 def prefix(folder, step):
@@ -59,7 +61,9 @@ def save(folder, step, model, optimizer=None):
 
     target = prefix(folder, step)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as partial:
+    for left_over in target.parent.glob(f"{_PARTIAL}*"):
+        shutil.rmtree(left_over)
+    with tempfile.TemporaryDirectory(prefix=_PARTIAL, dir=folder) as partial:
         tf.raw_ops.SaveV2(
             prefix=str(Path(partial) / target.name),
             tensor_names=names,
@@ -143,7 +147,7 @@ def _check_optimizer(checkpoint, optimizer, names):
     if not kinds:
         raise ValueError(
             f"{checkpoint} has weights but no optimizer state, so training cannot go on from it; "
-            "another run can start from its weights"
+            f"another run can start from its weights: --init_from {checkpoint}"
         )
     if kinds != [_kind(optimizer)]:
         raise ValueError(

@@ -86,7 +86,7 @@ def tables(scores):
 
 def summary_line(step, scores, records_name):
     """A checkpoint's line of `1evaluations.txt`: thousands of steps, mAP, mIoU, records."""
-    columns = [f"{step / 1000:g}"]
+    columns = [f"{step / 1000:.10g}"]
     for key, name in (("map", "mAP"), ("miou", "mIoU")):
         value = scores.get(key)
         columns.append(f"no {name}" if value is None else f"{100 * value:.2f}% {name}")

@@ -6,6 +6,8 @@ import numpy as np
 
 RATIOS = (2.0, 3.0)
 PRIORS_PER_CELL = 2 + 2 * len(RATIOS)
+# From this image size on, the original's configuration for 512 pixels applies.
+LARGE_IMAGE = 512
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ _SCALES = {
 
 def prior_scales(image_size, x4):
     """The original's scales: those of 512 from 512 pixels on, those of 300 below."""
-    return _SCALES[(image_size >= 512, x4)]
+    return _SCALES[(image_size >= LARGE_IMAGE, x4)]
 
 
 def prior_boxes(sides, scales, ratios=RATIOS):

@@ -93,11 +93,6 @@ def overlay_classes(image, class_map, num_classes, opacity=0.5):
     return canvas
 
 
-def colour_classes(class_map):
-    """Class map `[H, W]` (ids 0..255) as a picture in the colours of `class_colours`."""
-    return class_colours(256)[np.asarray(class_map)]
-
-
 def palette_png(class_map):
     """PNG file (bytes) of a class map `[H, W]`, ids 0..255, with VOC's palette as VOC stores it."""
     class_map = np.asarray(class_map)

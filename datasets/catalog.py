@@ -3,10 +3,17 @@
 The encoder writes what a `RecordSet` says and the readers look it up by the same object.
 """
 
+import re
+import shlex
 from dataclasses import dataclass
 
-_SPLITS = ("train", "val", "trainval", "test")
-_MASKED_SPLITS = ("train", "val", "trainval")
+OFFICIAL_SPLITS = ("train", "val", "trainval", "test")
+_NAME = re.compile(r"voc(07|12)-(.+?)(-seg(?:aug)?)?", re.DOTALL)
+
+
+def split_name(text):
+    """The name of a list: an official one in lower case, one of the user's own as it is."""
+    return text.lower() if text.lower() in OFFICIAL_SPLITS else text
 
 
 @dataclass(frozen=True)
@@ -27,8 +34,24 @@ class RecordSet:
             raise ValueError(f"unknown VOC year {self.year!r}; valid: 07, 12")
         if not self.split or set(self.split) & set("/\\"):
             raise ValueError(f"a split is the name of a list like train, not {self.split!r}")
+        if self.split != split_name(self.split):
+            raise ValueError(f"the official split {self.split} is written in lower case")
+        if self.split.endswith(("-seg", "-segaug")):
+            raise ValueError(
+                f"the split {self.split} ends as names of sets with masks do: give the list "
+                "a name without -seg or -segaug at its end"
+            )
         if self.augmented and not self.segmentation:
             raise ValueError("augmented masks need segmentation=True")
+
+    @classmethod
+    def from_name(cls, name):
+        """The set whose `name` this is; None if the text has not the form of one."""
+        match = _NAME.fullmatch(name)
+        if match is None:
+            return None
+        year, split, suffix = match.groups()
+        return cls(year, split, suffix is not None, suffix == "-segaug")
 
     @property
     def name(self):
@@ -55,85 +78,80 @@ class RecordSet:
     def command(self):
         """Command that writes it."""
         flags = " --segmentation" * self.segmentation + " --augmented" * self.augmented
-        return f"python -m tools.encode_voc --year {self.year} --split {self.split}{flags}"
+        split = shlex.quote(self.split)
+        return f"python -m tools.encode_voc --year {self.year} --split {split}{flags}"
 
 
 _TRAINVAL_07 = RecordSet("07", "trainval")
 _TRAIN_SBD_12 = RecordSet("12", "train", segmentation=True, augmented=True)
 _VAL_SEG_12 = RecordSet("12", "val", segmentation=True)
 
-
-def _fixed(*record_sets):
-    """A data set whose name says its split already."""
-    return lambda split: record_sets
-
-
-def _official_masks_12(split):
-    return (RecordSet("12", _check("split of voc12", split, _MASKED_SPLITS), segmentation=True),)
-
-
-_TRAINING = {
-    "voc07": _fixed(_TRAINVAL_07),
-    "voc12": _official_masks_12,
-    "voc12-train": _fixed(_TRAIN_SBD_12),
-    "voc12-val": _fixed(_VAL_SEG_12),
-    "voc12-trainval": _fixed(_TRAIN_SBD_12, _VAL_SEG_12),
-    "voc07+12": _fixed(_TRAINVAL_07, RecordSet("12", "train"), RecordSet("12", "val")),
-    "voc07+12-segmentation": _fixed(_TRAINVAL_07, _TRAIN_SBD_12),
-    "voc07+12-segfull": _fixed(_TRAINVAL_07, _TRAIN_SBD_12, _VAL_SEG_12),
+# Names that leave no choice: the split that they mean, and their sets.
+_FIXED = {
+    "voc07": ("trainval", (_TRAINVAL_07,)),
+    "voc12-train": ("train", (_TRAIN_SBD_12,)),
+    "voc12-val": ("val", (_VAL_SEG_12,)),
+    "voc12-trainval": ("trainval", (_TRAIN_SBD_12, _VAL_SEG_12)),
+    "voc07+12": ("trainval", (_TRAINVAL_07, RecordSet("12", "train"), RecordSet("12", "val"))),
+    "voc07+12-segmentation": ("train", (_TRAINVAL_07, _TRAIN_SBD_12)),
+    "voc07+12-segfull": ("trainval", (_TRAINVAL_07, _TRAIN_SBD_12, _VAL_SEG_12)),
 }
 
-
-def _either_list(year):
-    """The Segmentation list and the Main list of a year, the better fitting one first."""
-
-    def candidates(split, segment):
-        _check(f"split of voc{year}", split, _SPLITS)
-        masked = RecordSet(year, split, segmentation=True)
-        boxes_only = RecordSet(year, split)
-        return (masked, boxes_only) if segment else (boxes_only, masked)
-
-    return candidates
+TRAINING_DATASETS = ("voc12", *_FIXED)
+EVALUATION_DATASETS = ("voc07", "voc12", "voc12-train", "voc12-val")
 
 
-def _only(record_set):
-    return lambda split, segment: (record_set,)
+def dataset_name(text):
+    """A value of `--dataset`: names of the two tuples in lower case, any other as it is."""
+    return text.lower() if text.lower() in TRAINING_DATASETS else text
 
 
-_EVALUATION = {
-    "voc07": _either_list("07"),
-    "voc12": _either_list("12"),
-    "voc12-train": _only(_TRAIN_SBD_12),
-    "voc12-val": _only(_VAL_SEG_12),
-}
-
-TRAINING_DATASETS = tuple(_TRAINING)
-EVALUATION_DATASETS = tuple(_EVALUATION)
-
-
-def training_sets(dataset, split):
+def training_sets(dataset, split, segment):
     """Sets of records that `--dataset dataset --split split` trains on, a tuple of RecordSet.
 
-    The names are those of the original BlitzNet program, which say their split, and `voc12`,
-    the official Segmentation list of `split`. Case does not matter. Raises ValueError,
-    listing the valid values, for another name or split.
+    `dataset` is `voc12`, the Segmentation list `split` if the run segments (`segment`), else
+    the Main list; or a name of the original BlitzNet program, which says its split; or the
+    name of any RecordSet. Case does not matter in the first two and in official splits.
+
+    Raises ValueError for another name, listing the valid ones, and for a split other than
+    the flag's default `train` that contradicts a name which says its own.
     """
-    return _TRAINING[_check("training data set", dataset, _TRAINING)](split.lower())
+    dataset, split = dataset_name(dataset), split_name(split)
+    if dataset == "voc12":
+        return (RecordSet("12", split, segmentation=segment),)
+    return _fixed_sets("training", dataset, split, TRAINING_DATASETS)
 
 
 def evaluation_sets(dataset, split, segment):
     """Sets of records that can serve an evaluation, the preferred one first.
 
-    The caller takes the first that exists: with `segment` the list with masks is preferred,
-    without it the Main list. Raises ValueError, listing the valid values, for another name
-    or split.
+    The caller takes the first that exists. `voc07` and `voc12` have any split, with `segment`
+    preferably the Segmentation list, without it the Main list; other names and errors are
+    those of `training_sets`, but a name of several sets is not valid.
     """
-    builder = _EVALUATION[_check("evaluation data set", dataset, _EVALUATION)]
-    return builder(split.lower(), segment)
+    dataset, split = dataset_name(dataset), split_name(split)
+    if dataset in ("voc07", "voc12"):
+        year = dataset[len("voc") :]
+        masked = RecordSet(year, split, segmentation=True)
+        boxes_only = RecordSet(year, split)
+        return (masked, boxes_only) if segment else (boxes_only, masked)
+    return _fixed_sets("evaluation", dataset, split, EVALUATION_DATASETS)
 
 
-def _check(what, value, valid):
-    """`value` in lower case if it is among `valid`."""
-    if value.lower() not in valid:
-        raise ValueError(f"unknown {what} {value!r}; valid: {', '.join(valid)}")
-    return value.lower()
+def _fixed_sets(purpose, dataset, split, valid):
+    """Sets of a name among `valid`, or of a record set's name, that says its split."""
+    if dataset in valid:
+        meant, record_sets = _FIXED[dataset]
+    else:
+        # A name of the original program never means the record set that is called alike.
+        record_set = None if dataset in _FIXED else RecordSet.from_name(dataset)
+        if record_set is None:
+            raise ValueError(
+                f"unknown {purpose} data set {dataset!r}; valid: {', '.join(valid)}, and the "
+                "name of a set of records, e.g. voc12-mine-seg"
+            )
+        meant, record_sets = record_set.split, (record_set,)
+    if split not in ("train", meant):
+        names = ", ".join(s.name for s in record_sets)
+        raise ValueError(f"--split {split} has no say in --dataset {dataset}, which is {names}")
+    return record_sets

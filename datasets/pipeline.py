@@ -10,7 +10,6 @@ from datasets import augment, records
 
 # Serialized records are shuffled, not decoded pictures: about 100 KB each.
 SHUFFLE_BLOCK = 2048
-AUGMENTATIONS = ("full", "none")
 
 
 @dataclass(frozen=True)

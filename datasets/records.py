@@ -5,6 +5,8 @@ them. It exists if and only if its JSON does; datasets/shards.py writes both.
 """
 
 import json
+import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,19 +132,19 @@ def has_records(folder, record_set):
     return json_path(folder, record_set).is_file()
 
 
-def open_records(folder, record_set):
+def open_records(folder, record_set, data_root=None):
     """RecordsInfo of a `catalog.RecordSet` in `folder`.
 
     Raises FileNotFoundError, with the command that writes it, when the set or one of its
-    shards is not there; ValueError when its JSON does not read.
+    shards is not there; ValueError when its JSON does not read. The command names `data_root`
+    if that is given.
     """
     path = json_path(folder, record_set)
-    command = f"{record_set.command} --records {folder}"
     if not path.is_file():
         present = sorted(p.stem for p in Path(folder).glob("*.json"))
         raise FileNotFoundError(
             f"no records {record_set.name} in {folder} (there: {', '.join(present) or 'none'}); "
-            f"write them with\n  {command}"
+            f"write them with\n{_command(folder, record_set, data_root)}"
         )
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
@@ -158,12 +160,22 @@ def open_records(folder, record_set):
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{path} does not describe a set of records ({error!r}); "
-            f"write the set again with\n  {command} --overwrite"
+            f"write the set again with\n{_command(folder, record_set, data_root, ' --overwrite')}"
         ) from error
     missing = [file for file in info.files if not Path(file).is_file()]
     if missing:
         raise FileNotFoundError(
             f"{path} lists {missing[0]}, which is missing ({len(missing)} of {len(info.files)} "
-            f"shards); write the set again with\n  {command} --overwrite"
+            f"shards); write the set again with\n"
+            + _command(folder, record_set, data_root, " --overwrite")
         )
     return info
+
+
+def _command(folder, record_set, data_root, flags=""):
+    """Lines that tell what to run, from any folder of data, to write a set."""
+    places = {"--data_root": data_root, "--records": folder}
+    given = "".join(
+        f" {flag} {shlex.quote(os.path.abspath(place))}" for flag, place in places.items() if place
+    )
+    return f"  {record_set.command}{given}{flags}\n(add --label_map FILE for classes of your own)"

@@ -6,6 +6,8 @@ makes the set exist. A run that was stopped goes on from the reports.
 """
 
 import contextlib
+import glob
+import hashlib
 import itertools
 import json
 import math
@@ -35,10 +37,15 @@ class BadExamples(ValueError):
 
     def __init__(self, examples):
         self.examples = list(examples)
-        shown = "\n".join(f"  {example}" for example in self.examples[:_SHOWN])
-        rest = len(self.examples) - _SHOWN
-        more = f"\n  and {rest} more" if rest > 0 else ""
-        super().__init__(f"{len(self.examples)} bad examples:\n{shown}{more}")
+        super().__init__(describe_bad(self.examples))
+
+
+def describe_bad(examples):
+    """Text for people: how many BadExample there are, and the first of them with reasons."""
+    lines = [f"{len(examples)} bad examples:", *(f"  {example}" for example in examples[:_SHOWN])]
+    if len(examples) > _SHOWN:
+        lines.append(f"  and {len(examples) - _SHOWN} more")
+    return "\n".join(lines)
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,7 @@ class _Shard:
     path: Path
     names: tuple
     info: DatasetInfo
+    source: str
     read: Callable
     skip_bad: bool
 
@@ -63,6 +71,7 @@ def write_records(
     names,
     read,
     *,
+    source,
     shards=None,
     workers=1,
     skip_bad=False,
@@ -72,17 +81,18 @@ def write_records(
     """Write the pictures `names` of `record_set` to `folder`; True if anything was written.
 
     Args: `info` the DatasetInfo; `read` a picklable callable, name -> example or BadExample;
+    `source` says where it finds the pictures and masks: absolute folders;
     `shards` their number (None: one per 500 pictures), filled in the order of `names`;
     `workers` processes (1: this one); `skip_bad` leaves bad examples out and lists them in the
     JSON; `overwrite` starts from nothing and replaces the set once the other is complete;
     `progress` is called with the number of pictures done so far.
 
-    A complete set is left as it is. Raises FileExistsError if that one is of other pictures or
-    classes, BadExamples (after checking the whole set) without `skip_bad` or when it would
-    leave no picture, ValueError for more shards than pictures.
+    A complete set is left as it is. Raises FileExistsError if that one is of another list,
+    source or classes, BadExamples (after checking the whole set) without `skip_bad` or when it
+    would leave no picture, ValueError for more shards than pictures.
     """
     folder = Path(folder)
-    if not overwrite and _is_complete(folder, record_set, info, names):
+    if not overwrite and _is_complete(folder, record_set, info, names, source):
         return False
     count = shards or math.ceil(len(names) / PICTURES_PER_SHARD)
     if count > len(names):
@@ -96,7 +106,7 @@ def write_records(
     for i in range(count):
         path = staging / f"{record_set.name}-{i:05d}-of-{count:05d}.tfrecord"
         part = tuple(names[len(names) * i // count : len(names) * (i + 1) // count])
-        plan.append(_Shard(path, part, info, read, skip_bad))
+        plan.append(_Shard(path, part, info, source, read, skip_bad))
 
     try:
         reports = _write_shards(plan, folder, workers, progress)
@@ -106,24 +116,33 @@ def write_records(
     finally:
         with contextlib.suppress(OSError):  # it stays as long as it holds a finished shard
             staging.rmdir()
-    _publish(folder, staging, plan, _summary(record_set, info, plan, reports))
+    _publish(folder, staging, plan, _summary(record_set, info, names, source, plan, reports))
     return True
 
 
-def _is_complete(folder, record_set, info, names):
+def _identity(info, names, source):
+    """What tells a set of records from others of its name."""
+    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
+    return {"classes": list(info.class_names), "source": source, "names_sha256": digest}
+
+
+def _is_complete(folder, record_set, info, names, source):
     if not records.has_records(folder, record_set):
         return False
     try:
-        present = records.open_records(folder, record_set)
+        records.open_records(folder, record_set)
     except FileNotFoundError:  # a shard was lost
         return False
     path = records.json_path(folder, record_set)
-    pictures = present.images + len(json.loads(path.read_text(encoding="utf-8"))["skipped"])
-    if present.class_names != info.class_names or pictures != len(names):
+    present = json.loads(path.read_text(encoding="utf-8"))
+    wanted = _identity(info, names, source)
+    different = [field for field in wanted if present.get(field) != wanted[field]]
+    if different:
+        lines = [f"  {name}: {present.get(name)}, not {wanted[name]}" for name in different]
         raise FileExistsError(
-            f"{path} describes {pictures} pictures with the classes "
-            f"{', '.join(present.class_names)}; asked for are {len(names)} pictures with "
-            f"{', '.join(info.class_names)}: give --overwrite to replace it"
+            f"{path} describes another set than the one asked for:\n"
+            + "\n".join(lines)
+            + "\ngive --overwrite to replace it"
         )
     return True
 
@@ -148,9 +167,12 @@ def _finished_report(shard, folder):
     report = json.loads(shard.report_path.read_text(encoding="utf-8"))
     # A shard that has moved to the folder was interrupted between that and the JSON.
     there = shard.path.is_file() or (folder / shard.path.name).is_file()
-    same = report["names"] == list(shard.names) and report["classes"] == list(
-        shard.info.class_names
-    )
+    wanted = {
+        "names": list(shard.names),
+        "classes": list(shard.info.class_names),
+        "source": shard.source,
+    }
+    same = all(report.get(field) == value for field, value in wanted.items())
     # What was left out may have been mended since.
     return report if there and same and not report["skipped"] else None
 
@@ -219,7 +241,7 @@ def _write_shard(shard, tick):
     """Read every picture of a shard; write it with its report unless something is bad.
 
     With `skip_bad` it is written without what is bad. Answers the report: names, classes,
-    counts, and what was left out. Raises OSError when the disk refuses.
+    source, counts, and what was left out. Raises OSError when the disk refuses.
     """
     temporary = shard.path.with_suffix(f".{os.getpid()}.tmp")
     objects = np.zeros(shard.info.num_classes, np.int64)
@@ -241,6 +263,7 @@ def _write_shard(shard, tick):
         report = {
             "names": shard.names,
             "classes": shard.info.class_names,
+            "source": shard.source,
             "images": len(shard.names) - len(skipped),
             "images_with_masks": masks,
             "objects": objects[1:].tolist(),
@@ -257,7 +280,7 @@ def _write_shard(shard, tick):
         temporary.unlink(missing_ok=True)
 
 
-def _summary(record_set, info, plan, reports):
+def _summary(record_set, info, names, source, plan, reports):
     """Content of the set's JSON: the same for the same pictures, whenever it is written."""
 
     def total(field):
@@ -269,7 +292,7 @@ def _summary(record_set, info, plan, reports):
         "command": record_set.command,
         "split": record_set.split,
         "image_list": record_set.image_list,
-        "classes": info.class_names,
+        **_identity(info, names, source),
         "ignore_label": info.ignore_label,
         "images": total("images"),
         "images_with_masks": total("images_with_masks"),
@@ -289,7 +312,7 @@ def _publish(folder, staging, plan, summary):
         if shard.path.is_file():
             os.replace(shard.path, folder / shard.path.name)
     _write_json(target, summary)
-    for old in folder.glob(f"{summary['name']}-?????-of-?????.tfrecord"):
+    for old in folder.glob(f"{glob.escape(summary['name'])}-?????-of-?????.tfrecord"):
         if old.name not in summary["shards"]:
             old.unlink()
     shutil.rmtree(staging)

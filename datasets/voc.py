@@ -26,7 +26,7 @@ def read_list(voc_dir, image_list):
 
     A line is `name` or, as in Main/cat_train, `name flag`, where the flag -1 (no object of the
     class) leaves the picture out. Raises FileNotFoundError without the folder or the list,
-    ValueError for a list that is empty, repeats a name or has other lines.
+    ValueError for a list that is empty, repeats a name, names a folder or has other lines.
     """
     path = Path(voc_dir) / "ImageSets" / f"{image_list}.txt"
     if not path.is_file():
@@ -38,6 +38,11 @@ def read_list(voc_dir, image_list):
             continue
         if len(words) > 2 or (len(words) == 2 and words[1] not in ("0", "1")):
             raise ValueError(f"{path}, line {number}: expected `name` or `name flag`: {line!r}")
+        if set(words[0]) & set("/\\"):
+            raise ValueError(
+                f"{path}, line {number}: expected the name of a picture in JPEGImages, without "
+                f"folder: {words[0]!r}"
+            )
         names.append(words[0])
     if not names:
         raise ValueError(f"{path} names no picture: expected one name a line, without .jpg")

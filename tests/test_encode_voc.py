@@ -8,6 +8,7 @@ import sys
 import time
 
 import numpy as np
+import progressbar.bar  # noqa: F401  it keeps the standard error of its loading: not one test's
 import pytest
 import tensorflow as tf
 
@@ -34,7 +35,7 @@ def test_records_hold_what_the_pictures_show(tmp_path, capsys):
     write_voc(tmp_path, pictures=8)
     assert _encode(tmp_path, "--split", "train", "--segmentation", "--shards", "2") == 0
     folder = tmp_path / "records"
-    examples = _parsed(folder, *training_sets("voc12", "train"))
+    examples = _parsed(folder, *training_sets("voc12", "train", True))
     assert [e[keys.FILENAME].numpy() for e in examples] == [
         f"2007_{i:06d}.jpg".encode() for i in range(1, 6)
     ]
@@ -61,7 +62,7 @@ def test_every_list_of_both_years_is_found_under_its_data_set(tmp_path):
     for year in ("07", "12"):
         write_voc(tmp_path, year, pictures=4, augmented=True)
     for dataset in ("voc07+12", "voc07+12-segfull", "voc12-trainval"):
-        for record_set in training_sets(dataset, "train"):
+        for record_set in training_sets(dataset, "train", True):
             command = record_set.command.split()[3:]
             assert _encode(tmp_path, *command) == 0
             info = records.open_records(tmp_path / "records", record_set)
@@ -71,7 +72,7 @@ def test_every_list_of_both_years_is_found_under_its_data_set(tmp_path):
 def test_augmented_implies_segmentation(tmp_path):
     write_voc(tmp_path, pictures=4, augmented=True)
     assert _encode(tmp_path, "--split", "train", "--augmented") == 0
-    assert records.has_records(tmp_path / "records", *training_sets("voc12-train", "train"))
+    assert records.has_records(tmp_path / "records", *training_sets("voc12-train", "train", True))
 
 
 def test_second_run_says_that_the_set_is_complete(tmp_path, capsys):
@@ -82,12 +83,40 @@ def test_second_run_says_that_the_set_is_complete(tmp_path, capsys):
     assert records.has_records(tmp_path / "elsewhere", evaluation_sets("voc12", "val", False)[0])
 
 
+def test_list_of_ones_own_is_found_by_its_split_and_by_its_name(tmp_path):
+    voc_dir = write_voc(tmp_path, pictures=4)
+    write_list(voc_dir, "Segmentation/Mine", ["2007_000002"])
+    assert _encode(tmp_path, "--split", "Mine", "--segmentation") == 0
+    by_split = training_sets("voc12", "Mine", True)
+    by_name = evaluation_sets("voc12-Mine-seg", "train", True)
+    assert by_split == by_name
+    assert records.open_records(tmp_path / "records", *by_name).images == 1
+
+
+def test_the_case_of_official_splits_does_not_matter(tmp_path):
+    write_voc(tmp_path, pictures=4)
+    assert _encode(tmp_path, "--split", "Val") == 0
+    assert records.has_records(tmp_path / "records", *training_sets("voc12", "VAL", False))
+
+
+def test_records_of_another_data_root_are_not_taken_for_these(tmp_path, capsys):
+    for root in ("one", "two"):
+        write_voc(tmp_path / root, pictures=4)
+    flags = ("--split", "val", "--segmentation", "--records", str(tmp_path / "records"))
+    assert _encode(tmp_path / "one", *flags) == 0
+    message = _error(capsys, tmp_path / "two", *flags)
+    one, two = (tmp_path / root / "VOCdevkit" / "VOC2012" for root in ("one", "two"))
+    masks = "masks of SegmentationClass"
+    assert f"source: {one}, {masks}, not {two}, {masks}" in message
+    assert "--overwrite" in message
+
+
 def test_label_map_gives_the_classes(tmp_path):
     write_voc(tmp_path, pictures=4, class_names=("disc", "bar", "ring"))
     write_label_map(tmp_path / "map.pbtxt", ("bar", "disc", "ring"))
     flags = ("--split", "train", "--segmentation", "--label_map", str(tmp_path / "map.pbtxt"))
     assert _encode(tmp_path, *flags) == 0
-    info = records.open_records(tmp_path / "records", *training_sets("voc12", "train"))
+    info = records.open_records(tmp_path / "records", *training_sets("voc12", "train", True))
     # Pictures 1 and 2 show classes 2, 3 and 1, 2 of the list that drew them: ring, disc; bar, ring.
     assert info.class_names == ("bar", "disc", "ring")
     assert info.objects == {"bar": 1, "disc": 1, "ring": 2}
@@ -108,6 +137,10 @@ def test_missing_data_is_an_error_with_its_source(tmp_path, capsys):
     assert "no label map" in _error(capsys, tmp_path, "--split", "val", "--label_map", "x.pbtxt")
     write_list(tmp_path / "VOCdevkit" / "VOC2012", "Main/none", [])
     assert "names no picture" in _error(capsys, tmp_path, "--split", "none")
+    write_list(tmp_path / "VOCdevkit" / "VOC2012", "Main/deep", ["2007_000001", "s/q"])
+    message = _error(capsys, tmp_path, "--split", "deep")
+    assert "Main/deep.txt, line 2: expected the name of a picture" in message
+    assert "without folder: 's/q'" in message
 
 
 def test_bad_pictures_are_all_named_or_left_out(tmp_path, capsys):
@@ -124,6 +157,11 @@ def test_bad_pictures_are_all_named_or_left_out(tmp_path, capsys):
     summary = json.loads((tmp_path / "records" / "voc12-train.json").read_text())
     assert [entry["file"] for entry in summary["skipped"]] == [str(picture), str(annotation)]
     assert summary["images"] == 1
+    printed = capsys.readouterr().out
+    assert "left out: 2 bad examples:" in printed
+    for entry in summary["skipped"]:
+        assert f"  {entry['file']}: {entry['reason']}\n" in printed
+    assert f"(all of them in {tmp_path / 'records' / 'voc12-train.json'})" in printed
 
 
 @pytest.mark.parametrize("flags", [[], ["--split", "val", "--workers", "0"], ["--year", "2012"]])

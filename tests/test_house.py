@@ -1,6 +1,7 @@
 """The arrows between the parts, read from the sources, so that they hold while the house grows."""
 
 import ast
+import re
 
 import pytest
 
@@ -192,3 +193,12 @@ def test_tests_are_flat():
     """A folder such as tests/datasets would shadow datasets/."""
     nested = [path for path in sources("tests") if path.parent != CHECKOUT / "tests"]
     assert [path for path in nested if "fixtures" not in path.parts] == []
+
+
+@pytest.mark.parametrize("name", ["README.md", "NOTES.md"])
+def test_texts_are_finished_and_link_to_what_exists(name):
+    text = (CHECKOUT / name).read_text(encoding="utf-8")
+    assert re.findall(r"@[A-Z_]+@", text) == []
+    links = re.findall(r"\]\(([^)#]+)\)", text)
+    local = [link for link in links if not link.startswith("http")]
+    assert [link for link in local if not (CHECKOUT / link).exists()] == []

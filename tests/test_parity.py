@@ -63,10 +63,9 @@ def test_prior_boxes(network):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("network", ["b300x4"], indirect=True)
 def test_detections(network):
-    name, coder, outputs = network
-    if name != "b300x4":
-        return
+    _, coder, outputs = network
     expected = golden.load("detections_b300x4.npz")
     found = detections(outputs[keys.CONFIDENCE], outputs[keys.LOCATION], coder, DetectionSettings())
     assert found[keys.NUM_DETECTIONS].numpy().tolist() == [200]

@@ -2,6 +2,8 @@
 
 import io
 import json
+import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -165,12 +167,39 @@ def test_open_records_answers_what_the_json_lists(tmp_path):
 
 
 def test_absent_set_says_the_command_and_what_is_there(tmp_path):
-    command = f"python -m tools.encode_voc --year 12 --split train --records {tmp_path}"
-    with pytest.raises(FileNotFoundError, match=rf"no records voc12-train .*none(.|\n)*{command}"):
+    with pytest.raises(FileNotFoundError) as caught:
         records.open_records(tmp_path, RecordSet("12", "train"))
+    assert str(caught.value).splitlines() == [
+        f"no records voc12-train in {tmp_path} (there: none); write them with",
+        f"  python -m tools.encode_voc --year 12 --split train --records {tmp_path}",
+        "(add --label_map FILE for classes of your own)",
+    ]
     _write_json(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"\(there: voc12-val-seg\)"):
         records.open_records(tmp_path, RecordSet("12", "train"))
+
+
+@pytest.mark.parametrize("damage", ["absent", "no JSON", "lost shard"])
+def test_the_command_can_be_copied_to_any_folder(tmp_path, monkeypatch, damage):
+    monkeypatch.chdir(tmp_path)
+    folder = Path("my records")
+    folder.mkdir()
+    if damage == "no JSON":
+        (folder / f"{SET.name}.json").write_text("")
+    elif damage == "lost shard":
+        _write_json(folder)
+        (folder / "a.tfrecord").unlink()
+    with pytest.raises((FileNotFoundError, ValueError)) as caught:
+        records.open_records(folder, SET, Path("it's data"))
+    command, label_map = str(caught.value).splitlines()[-2:]
+    from tools.encode_voc import build_parser, record_set_of
+
+    args = build_parser().parse_args(shlex.split(command)[3:])
+    assert record_set_of(args) == SET
+    assert args.data_root == str(tmp_path / "it's data")
+    assert args.records == str(tmp_path / "my records")
+    assert args.overwrite == (damage != "absent")
+    assert "--label_map FILE" in label_map
 
 
 def test_lost_shard_is_named(tmp_path):

@@ -1,7 +1,9 @@
 """Sets of records: complete or not there at all, and no work or data lost on the way."""
 
 import functools
+import hashlib
 import json
+import re
 
 import numpy as np
 import pytest
@@ -15,6 +17,8 @@ from voc_fixture import write_voc
 
 SET = RecordSet("12", "trainval")
 NAMES = [f"n{i}" for i in range(10)]
+SWAPPED = ["n1", "n0", *NAMES[2:]]
+OTHER_CLASSES = DatasetInfo("own", tuple(f"c{i}" for i in range(20)))
 
 
 def fake_example(name, bad=()):
@@ -35,7 +39,8 @@ def fake_example(name, bad=()):
 
 
 def _write(folder, read=fake_example, names=NAMES, info=VOC, **options):
-    return shards.write_records(folder, SET, info, names, read, **{"shards": 3, **options})
+    options = {"shards": 3, "source": "/data/VOC2012", **options}
+    return shards.write_records(folder, SET, info, names, read, **options)
 
 
 def _contents(folder):
@@ -75,6 +80,8 @@ def test_a_set_is_its_shards_in_the_order_of_the_list_and_a_json(tmp_path):
         "split": "trainval",
         "image_list": "Main/trainval",
         "classes": list(VOC.class_names),
+        "source": "/data/VOC2012",
+        "names_sha256": hashlib.sha256(b"n0\nn1\nn2\nn3\nn4\nn5\nn6\nn7\nn8\nn9").hexdigest(),
         "ignore_label": 255,
         "images": 10,
         "images_with_masks": 5,
@@ -107,13 +114,38 @@ def test_lost_shard_is_written_again(tmp_path):
     assert _contents(tmp_path) == before
 
 
-@pytest.mark.parametrize("change", [{"names": NAMES[:9]}, {"info": DatasetInfo("own", ("cat",))}])
-def test_set_of_other_pictures_or_classes_is_not_taken_for_this_one(tmp_path, change):
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"names": NAMES[:9]}, "names_sha256: "),
+        ({"names": SWAPPED}, "names_sha256: "),
+        ({"info": OTHER_CLASSES}, r"classes: .*, not \['c0', 'c1'"),
+        ({"source": "/other/VOC2012"}, "source: /data/VOC2012, not /other/VOC2012"),
+    ],
+    ids=["fewer", "exchanged", "classes", "source"],
+)
+def test_set_of_other_pictures_or_classes_is_not_taken_for_this_one(tmp_path, change, told):
     _write(tmp_path)
     before = _contents(tmp_path)
-    with pytest.raises(FileExistsError, match="voc12-trainval.json describes 10 .*--overwrite"):
+    with pytest.raises(FileExistsError) as caught:
         _write(tmp_path, **change)
+    first, difference, last = str(caught.value).splitlines()
+    assert first.startswith(f"{tmp_path / 'voc12-trainval.json'} describes another set")
+    assert re.match(f"  {told}", difference)
+    assert "--overwrite" in last
     assert _contents(tmp_path) == before
+    assert _write(tmp_path, **change, overwrite=True)
+    assert not _write(tmp_path, **change)
+
+
+def test_set_of_unknown_source_is_not_taken_for_this_one(tmp_path):
+    _write(tmp_path)
+    path = tmp_path / "voc12-trainval.json"
+    summary = json.loads(path.read_text())
+    del summary["source"], summary["names_sha256"]
+    path.write_text(json.dumps(summary))
+    with pytest.raises(FileExistsError, match="source: None, not /data"):
+        _write(tmp_path)
 
 
 def test_stopped_run_goes_on_with_the_shard_that_it_was_at(tmp_path):
@@ -134,10 +166,12 @@ def test_stopped_run_goes_on_with_the_shard_that_it_was_at(tmp_path):
     "change",
     [
         {"names": ["n10", *NAMES[1:]]},
-        {"info": DatasetInfo("own", tuple(f"c{i}" for i in range(20)))},
+        {"names": SWAPPED},
+        {"source": "/other/VOC2012"},
+        {"info": OTHER_CLASSES},
         {"overwrite": True},
     ],
-    ids=["names", "classes", "overwrite"],
+    ids=["names", "exchanged", "source", "classes", "overwrite"],
 )
 def test_finished_shard_of_something_else_is_not_reused(tmp_path, change):
     with pytest.raises(KeyboardInterrupt):
@@ -228,6 +262,14 @@ def test_nothing_left_is_an_error_and_leaves_nothing(tmp_path):
     with pytest.raises(shards.BadExamples, match="10 bad examples"):
         _write(tmp_path, Reader(bad=NAMES), skip_bad=True)
     assert not records.has_records(tmp_path, SET)
+
+
+def test_overwrite_leaves_alone_what_its_name_matches_only_as_a_pattern(tmp_path):
+    other = tmp_path / "voc12-mine-00000-of-00001.tfrecord"
+    other.touch()
+    any_set = RecordSet("12", "m*")
+    shards.write_records(tmp_path, any_set, VOC, NAMES, fake_example, source="/data")
+    assert other.exists()
 
 
 def test_more_shards_than_pictures_is_an_error(tmp_path):

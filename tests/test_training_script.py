@@ -60,7 +60,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tiny_data, tiny_archive, run_
         np.testing.assert_array_equal(other[name], value, err_msg=name)
 
 
-def test_the_run_learns_and_its_summaries_tell(tiny_archive):
+def test_summaries_tell_losses_scores_rates_and_pictures(tiny_archive):
     scalars, images = read_events(tiny_archive / "r")
     assert set(scalars) == {
         *("loss/class", "loss/box", "loss/segmentation", "loss/weight_decay", "loss/total"),

@@ -17,14 +17,20 @@ def build_parser():
     parser = argparse.ArgumentParser(
         prog="python -m tools.convert_checkpoint",
         description="Convert a checkpoint of the original TensorFlow 1 program into a run that "
-        "test.py evaluates and training.py goes on from. The model flags must be those that "
-        "the checkpoint was trained with.",
+        "test.py evaluates and training.py --init_from starts from. The model flags must be "
+        "those that the checkpoint was trained with.",
         epilog="example: python -m tools.convert_checkpoint --checkpoint tf1/model.ckpt-65000 "
         "--run_name published300 --x4",
     )
     add = parser.add_argument
     add("--checkpoint", required=True, metavar="PREFIX", help="path without .index, .data-...")
-    add("--run_name", required=True, metavar="NAME", help="folder that the run gets")
+    add(
+        "--run_name",
+        type=config.run_name,
+        required=True,
+        metavar="NAME",
+        help="folder that the run gets; one without checkpoints",
+    )
     add("--label_map", metavar="FILE", help="label_map.pbtxt of its classes (default: VOC's 20)")
     config.add_model_flags(parser)
     config.add_path_flags(parser)
@@ -52,8 +58,8 @@ def convert(args):
     shape = dataclasses.asdict(config.model_config(args))
     description = runs.describe(shape, class_names, vars(args))
     run_dir = paths.run_dir(paths.archive(args.archive), args.run_name)
-    runs.check_same_network(run_dir, description)
-
+    if checkpoints.steps(run_dir):
+        raise FileExistsError(f"{run_dir} has checkpoints already: take another --run_name")
     variables, step = read(args.checkpoint)
     model, _ = runs.build(description)
     count = len(variables)
@@ -87,8 +93,9 @@ def read(checkpoint):
         names = reader.get_variable_to_shape_map()
         variables = {name: reader.get_tensor(name) for name in network_names(names)}
         step = int(reader.get_tensor("global_step")) if "global_step" in names else 0
-    except tf.errors.OpError as error:
-        raise ValueError(f"{checkpoint} is not a readable checkpoint: {error.message}") from None
+    # TensorFlow's reader answers a file that ends too early with IndexError.
+    except (tf.errors.OpError, IndexError) as error:
+        raise ValueError(f"{checkpoint} is damaged: {error}") from None
     return variables, step
 
 

@@ -13,8 +13,8 @@ from tabulate import SEPARATING_LINE, tabulate
 import paths
 from blitznet.progress import progress_bar
 from datasets import voc
-from datasets.catalog import RecordSet
-from datasets.info import VOC, DatasetInfo
+from datasets.catalog import RecordSet, split_name
+from datasets.info import VOC, BadExample, DatasetInfo
 from datasets.label_map import read_label_map
 
 _EXAMPLE = """\
@@ -42,7 +42,12 @@ def build_parser():
     )
     add = parser.add_argument
     add("--year", choices=("07", "12"), default="12", help="VOC2007 or VOC2012 (default: 12)")
-    add("--split", required=True, help="the list: train, val, trainval, test, or one of your own")
+    add(
+        "--split",
+        type=split_name,
+        required=True,
+        help="the list: train, val, trainval, test, or one of your own",
+    )
     add("--segmentation", action="store_true", help="take ImageSets/Segmentation and its masks")
     add(
         "--augmented",
@@ -106,6 +111,7 @@ def encode(args):
             info,
             names,
             read,
+            source=_source(voc_dir, record_set),
             shards=args.shards,
             workers=args.workers,
             skip_bad=args.skip_bad,
@@ -122,8 +128,16 @@ def encode(args):
     _print_summary(path)
 
 
+def _source(voc_dir, record_set):
+    """The folders that pictures and masks come from."""
+    masks = f", masks of {record_set.mask_folder}" if record_set.mask_folder else ""
+    return f"{voc_dir.resolve()}{masks}"
+
+
 def _print_summary(path):
-    """Objects per class and totals of the set that `path`, its JSON, describes."""
+    """What the set that `path`, its JSON, describes holds, and what was left out of it."""
+    from datasets.shards import describe_bad
+
     summary = json.loads(path.read_text(encoding="utf-8"))
     rows = list(summary["objects"].items())
     rows += [
@@ -136,6 +150,9 @@ def _print_summary(path):
     rows.insert(len(summary["objects"]), SEPARATING_LINE)
     print(tabulate(rows, headers=("class", "objects")))
     print(f"{path}: {len(summary['shards'])} shards")
+    if summary["skipped"]:
+        print("left out: " + describe_bad([BadExample(**entry) for entry in summary["skipped"]]))
+        print(f"(all of them in {path})")
 
 
 def main(argv=None):

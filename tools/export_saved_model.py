@@ -39,6 +39,8 @@ def main(argv=None):
     """Export and verify; the exit code, 1 for errors and for an export that answers wrongly."""
     args = build_parser().parse_args(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Both sides of the comparison on the processor: they would contend for a GPU's memory.
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     import tensorflow as tf
 
     try:

@@ -17,7 +17,9 @@ def build_parser():
         prog="python -m tools.plot_losses",
         description="Draw a run's losses and learning rate, from its TensorBoard summaries.",
     )
-    parser.add_argument("--run_name", required=True, metavar="NAME", help="the run's folder")
+    parser.add_argument(
+        "--run_name", type=config.run_name, required=True, metavar="NAME", help="the run's folder"
+    )
     parser.add_argument("--output", required=True, metavar="FILE", help="a PNG, SVG or PDF file")
     config.add_path_flags(parser)
     return parser
@@ -41,6 +43,7 @@ def read_scalars(run_dir):
 
     Raises:
       FileNotFoundError: there are none.
+      ValueError: they have no scalars.
     """
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
     from tensorboard.util import tensor_util
@@ -55,6 +58,10 @@ def read_scalars(run_dir):
                 if value.metadata.plugin_data.plugin_name == "scalars":
                     number = tensor_util.make_ndarray(value.tensor)
                     scalars[value.tag][event.step] = float(number)
+    if not scalars:
+        raise ValueError(
+            f"no losses in the summaries of {run_dir}: was the run shorter than --summary_every?"
+        )
     return scalars
 
 

@@ -3,6 +3,7 @@
 import argparse
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -43,7 +44,7 @@ def commands(output, train, val, steps):
     """The entry points with their flags, `[(what it does, arguments of python)]`."""
     data, archive = output / "data", output / "archive"
     places = ["--data_root", data]
-    encode = ["-m", "tools.encode_voc", "--year", "12", "--segmentation", *places]
+    encode = ["-m", "tools.encode_voc", "--year", "12", "--segmentation", "--overwrite", *places]
     encode += ["--label_map", data / "label_map.pbtxt"]
     run = ["--run_name", RUN, "--dataset", "voc12", *places, "--archive", archive]
     network = "--image_size 128 --trunk resnet18_half --x4 --top_fm 128 --n_base_channels 32"
@@ -52,7 +53,7 @@ def commands(output, train, val, steps):
     return [
         (
             "draw the pictures",
-            ["-m", "tools.quickstart_data", *places, "--train", train, "--val", val],
+            ["-m", "tools.quickstart_data", *places, "--train", train, "--val", val, "--overwrite"],
         ),
         ("encode for training", [*encode, "--split", "train"]),
         ("encode for evaluation", [*encode, "--split", "val"]),
@@ -69,7 +70,9 @@ def commands(output, train, val, steps):
 def main(argv=None):
     """Run all steps; the exit code: that of the step that failed, 1 where the goal is missed."""
     args = build_parser().parse_args(argv)
-    output = Path(args.output)
+    output = Path(args.output).absolute()
+    # An earlier run would be gone on with, and its time not counted.
+    shutil.rmtree(output / "archive" / RUN, ignore_errors=True)
     times = []
     for number, (what, command) in enumerate(
         commands(output, args.train, args.val, args.steps), start=1

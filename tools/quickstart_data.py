@@ -2,11 +2,12 @@
 
     python -m tools.quickstart_data --data_root DIR [--train 400] [--val 80] [--seed 0]
 
-Six classes that differ in shape alone (colours are random), on textured backgrounds, with
-overlaps, objects cut by the border and pictures without objects. Boxes hold the visible part,
-as VOC's do. An object is placed only where at least 35% of it and of every other object stays
-visible; one with less than half in sight is marked difficult. Masks hold 255 along the object
-edges. The seed determines the set: picture k of a list is the same for any length of the list.
+Six classes that differ in shape, and most objects in the usual hue of their class, on textured
+backgrounds, with overlaps, objects cut by the border and pictures without objects. Boxes hold
+the visible part, as VOC's do. An object is placed only where at least 35% of it and of every
+other object stays visible; one with less than half in sight is marked difficult. Masks hold 255
+along the object edges. The seed determines the set: picture k of a list is the same for any
+length of the list.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+import config
 import paths
 from blitznet.opencv import cv2
 from blitznet.visualize import IGNORED, palette_png
@@ -33,9 +35,25 @@ LABEL_MAP_FILE = "label_map.pbtxt"
 PARAMETERS_FILE = "quickstart.json"
 
 
+def build_parser():
+    """The command line of this tool."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.quickstart_data",
+        description="Draw a small data set of shapes in the VOC 2012 layout.",
+    )
+    count = config.number_in(1, kind=int)
+    add = parser.add_argument
+    add("--data_root", metavar="DIR", help="gets VOCdevkit and label_map.pbtxt (default: data)")
+    add("--train", type=count, default=400, metavar="N", help="pictures to train on")
+    add("--val", type=count, default=80, metavar="N", help="pictures held out")
+    add("--seed", type=config.number_in(0, kind=int), default=0, metavar="N", help="(default: 0)")
+    add("--overwrite", action="store_true", help="draw again, replacing a set drawn before")
+    return parser
+
+
 def main(argv=None):
     """Writes the data set; returns 0, or 1 where something else lies in its place."""
-    arguments = _parser().parse_args(argv)
+    arguments = build_parser().parse_args(argv)
     root = paths.data_root(arguments.data_root)
     counts = {"train": arguments.train, "val": arguments.val}
     try:
@@ -51,8 +69,9 @@ def main(argv=None):
 def write_data_set(root, counts, seed, overwrite=False):
     """Draws `VOCdevkit/VOC2012` and `label_map.pbtxt` under the data root.
 
-    counts: {"train": N, "val": M}. Returns False where the same set is there already. All is
-    drawn in a temporary folder and moved at the end, so that a stopped run leaves nothing.
+    counts: {"train": N, "val": M}. Without `overwrite` the same set, if it is there already, is
+    left as it is and False returned. All is drawn in a temporary folder and moved at the end,
+    so that a stopped run leaves nothing.
 
     Raises FileExistsError for another set of this tool without `overwrite`, and for files that
     are not of this tool in any case; ValueError for a label map that does not parse.
@@ -88,7 +107,7 @@ def _found(voc, label_map, parameters, overwrite):
         raise FileExistsError(
             f"{voc} was not drawn by this tool and is left alone: choose another --data_root"
         ) from None
-    if present == parameters and label_map.exists():
+    if present == parameters and label_map.exists() and not overwrite:
         return True
     if present != parameters and not overwrite:
         raise FileExistsError(
@@ -156,35 +175,6 @@ def _annotation(name, scene):
 def _add(parent, **fields):
     for tag, value in fields.items():
         ET.SubElement(parent, tag).text = str(value)
-
-
-def _parser():
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.quickstart_data",
-        description="Draw a small data set of shapes in the VOC 2012 layout.",
-    )
-    parser.add_argument("--data_root", help="folder to hold VOCdevkit and label_map.pbtxt")
-    parser.add_argument("--train", type=_positive, default=400, help="pictures to train on")
-    parser.add_argument("--val", type=_positive, default=80, help="pictures held out")
-    parser.add_argument("--seed", type=_natural, default=0)
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace a set drawn with other parameters"
-    )
-    return parser
-
-
-def _natural(text):
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is negative")
-    return value
-
-
-def _positive(text):
-    value = _natural(text)
-    if value == 0:
-        raise argparse.ArgumentTypeError("expected at least 1")
-    return value
 
 
 if __name__ == "__main__":

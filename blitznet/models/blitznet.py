@@ -5,13 +5,11 @@ from tensorflow import keras
 from blitznet import keys
 from blitznet.layers import Conv, LegacyResize, add_relu
 from blitznet.models.heads import detection_head, segmentation_head
-from blitznet.priors import PRIORS_PER_CELL
+from blitznet.priors import LARGE_IMAGE, PRIORS_PER_CELL
 from blitznet.trunks import get_trunk
 
 HEADS = ("nonshared", "shared")
 RESIZES = ("bilinear", "nearest")
-# From this image size on the downscale stream has one block more.
-LARGE_IMAGE = 512
 
 
 def build_model(
