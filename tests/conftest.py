@@ -14,6 +14,9 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 import hypothesis  # noqa: E402
 import numpy as np  # noqa: E402
+
+# It keeps the standard error of whoever imports it first: not that of a test, which is closed.
+import progressbar.bar  # noqa: E402, F401
 import pytest  # noqa: E402
 
 from helpers import CHECKOUT  # noqa: E402

@@ -8,7 +8,6 @@ import sys
 import time
 
 import numpy as np
-import progressbar.bar  # noqa: F401  it keeps the standard error of its loading: not one test's
 import pytest
 import tensorflow as tf
 

@@ -151,6 +151,15 @@ def test_the_first_loss_that_is_not_finite_stops_with_term_step_and_pictures(bad
     assert len(seen) == 2
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C raises KeyboardInterrupt, also where a shell started the tests with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_signals_are_noted_inside_and_act_as_before_outside():
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with engine.catch_signals(signal.SIGINT, signal.SIGTERM) as caught:

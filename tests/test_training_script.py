@@ -201,7 +201,8 @@ def test_no_start_is_an_error_that_names_both_ways(tiny_data, tmp_path, capsys):
     ("flags", "expected"),
     [
         (["--dataset", "voc13"], ["'voc13'", "voc07+12-segfull"]),
-        (["--split", "dev"], ["'dev'", "train, val, trainval"]),
+        (["--split", "dev"], ["voc12-dev-seg", "there: voc12-train, voc12-train-seg, voc12-val"]),
+        (["--dataset", "voc12-val", "--split", "trainval"], ["--split trainval has no say"]),
         (["--dataset", "VOC07"], ["python -m tools.encode_voc --year 07 --split trainval"]),
         (["--init_from", "/none/model.ckpt-1"], ["/none/model.ckpt-1.index"]),
         (["--top_fm", "10"], ["--top_fm must be a multiple of 4"]),

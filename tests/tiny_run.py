@@ -15,7 +15,7 @@ MODEL += ["--n_base_channels", "8"]
 
 
 def write_data(root, *, pictures=8, class_names=None):
-    """Write pictures and the records of voc12 (train and val with masks, val without).
+    """Write pictures and the records of voc12 (train and val, with masks and without).
 
     With `class_names`, the classes are these. Answers `root`.
     """
@@ -31,9 +31,10 @@ def write_data(root, *, pictures=8, class_names=None):
             )
         )
         flags = ["--label_map", label_map]
-    for which in (["train", "--segmentation"], ["val", "--segmentation"], ["val"]):
-        arguments = ["--split", *which, "--data_root", root, "--workers", "1", *flags]
-        assert encode_voc.main([str(argument) for argument in arguments]) == 0
+    for split in ("train", "val"):
+        for masks in (["--segmentation"], []):
+            arguments = ["--split", split, *masks, "--data_root", root, "--workers", "1", *flags]
+            assert encode_voc.main([str(argument) for argument in arguments]) == 0
     return root
 
 
