@@ -15,7 +15,7 @@ from blitznet.postprocess.segmentation import class_map
 
 
 class NonFiniteLoss(RuntimeError):
-    """A loss became NaN or infinite; the text names the terms, the step and the pictures."""
+    """A loss or gradient became NaN or infinite; the text names terms, step and pictures."""
 
 
 def batch_losses(model, outputs, batch):
@@ -52,7 +52,9 @@ def make_train_step(model, optimizer):
             losses = batch_losses(model, outputs, batch)
         gradients = tape.gradient(losses[keys.LOSS_TOTAL], model.trainable_variables)
         optimizer.apply_gradients(zip(gradients, model.trainable_variables))
-        return losses, _batch_scores(outputs, batch)
+        scores = _batch_scores(outputs, batch)
+        scores["gradient_norm"] = tf.linalg.global_norm(gradients)
+        return losses, scores
 
     return train_step
 
@@ -89,24 +91,26 @@ def train(train_step, optimizer, batches, rate_at, start, stop):
       start, stop: steps done before, and at the end.
 
     Raises:
-      NonFiniteLoss: at the first loss that is NaN or infinite.
+      NonFiniteLoss: at the first loss or gradient that is NaN or infinite.
     """
     for step, batch in zip(range(start + 1, stop + 1), batches):
         rate = rate_at(step - 1)
         optimizer.learning_rate.assign(rate)
         losses, scores = train_step(batch)
         losses = {name: float(value) for name, value in losses.items()}
-        _check_finite(step, losses, batch)
         scores = {name: float(value) for name, value in scores.items()}
+        _check_finite(step, losses, scores, batch)
         yield StepReport(step, rate, losses, scores, batch)
 
 
-def _check_finite(step, losses, batch):
-    broken = [name for name, value in losses.items() if not np.isfinite(value)]
+def _check_finite(step, losses, scores, batch):
+    # Scores too: a gradient that is not finite has ruined the weights, whatever the losses were.
+    values = {**losses, **scores}
+    broken = [name for name, value in values.items() if not np.isfinite(value)]
     if broken:
         names = ", ".join(name.decode() for name in batch[keys.FILENAME].numpy())
         raise NonFiniteLoss(
-            f"step {step}: loss {', '.join(broken)} is not finite ({losses}); pictures: {names}. "
+            f"step {step}: {', '.join(broken)} not finite ({values}); pictures: {names}. "
             "A lower --learning_rate or a longer --warmup_step may help"
         )
 

@@ -146,9 +146,24 @@ def test_steps_count_from_one_and_the_rate_is_that_of_the_earlier_steps():
 def test_the_first_loss_that_is_not_finite_stops_with_term_step_and_pictures(bad):
     found, seen = reports([1.0, bad, 1.0])
     assert next(found).step == 1
-    with pytest.raises(engine.NonFiniteLoss, match=r"step 2: loss class .*0\.jpg, 1\.jpg"):
+    with pytest.raises(engine.NonFiniteLoss, match=r"step 2: class not finite .*0\.jpg, 1\.jpg"):
         next(found)
     assert len(seen) == 2
+
+
+def test_a_gradient_that_is_not_finite_stops_before_the_weights_are_saved():
+    optimizer = SimpleNamespace(learning_rate=tf.Variable(0.0))
+    scores = {"gradient_norm": tf.constant(math.inf)}
+    steps = engine.train(
+        lambda batch: ({"class": tf.constant(1.0)}, scores),
+        optimizer,
+        [batch_of(2)],
+        lambda step: 0.1,
+        0,
+        1,
+    )
+    with pytest.raises(engine.NonFiniteLoss, match="step 1: gradient_norm not finite"):
+        next(steps)
 
 
 @pytest.fixture

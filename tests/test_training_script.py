@@ -65,7 +65,7 @@ def test_summaries_tell_losses_scores_rates_and_pictures(tiny_archive):
     assert set(scalars) == {
         *("loss/class", "loss/box", "loss/segmentation", "loss/weight_decay", "loss/total"),
         *("train/accuracy", "train/precision", "train/recall", "train/positives"),
-        *("train/pixel_accuracy", "learning_rate", "images_per_second"),
+        *("train/pixel_accuracy", "train/gradient_norm", "learning_rate", "images_per_second"),
     }
     parts = [dict(v) for n, v in scalars.items() if n.startswith("loss/") and n != "loss/total"]
     for step, total in scalars["loss/total"]:
@@ -228,7 +228,7 @@ def test_a_loss_that_is_not_finite_stops_without_a_checkpoint(tiny_data, tmp_pat
     flags = ["--warmup_lr", 1e30, "--learning_rate", 1e30, "--max_iterations", 9]
     assert train(tiny_data, *flags, archive=tmp_path) == 1
     error = capsys.readouterr().err
-    assert "is not finite" in error and "loss " in error
+    assert "not finite" in error and "class" in error
     assert "2007_0000" in error and "--learning_rate" in error
     assert checkpoints.steps(tmp_path / "r") == []
 
@@ -236,12 +236,12 @@ def test_a_loss_that_is_not_finite_stops_without_a_checkpoint(tiny_data, tmp_pat
 def test_what_was_saved_before_a_bad_loss_stays(tiny_data, run_at, eagerly, monkeypatch, capsys):
     folder = run_at(5)
 
-    def bad(step, losses, batch):
-        raise NonFiniteLoss(f"step {step}: loss class is not finite")
+    def bad(step, losses, scores, batch):
+        raise NonFiniteLoss(f"step {step}: class not finite")
 
     monkeypatch.setattr(engine, "_check_finite", bad)
     assert train(tiny_data, "--save_every", 1, archive=folder.parent) == 1
-    assert "error: step 6: loss class" in capsys.readouterr().err
+    assert "error: step 6: class" in capsys.readouterr().err
     assert checkpoints.steps(folder) == [5]
 
 
