@@ -46,9 +46,12 @@ def run(args):
         prefix = checkpoints.find(run_dir, round(settings.ckpt * 1000) or None)
         Evaluator(args, run_dir, description, tasks, record_set, info).evaluate(prefix)
         return
+    done = evaluation.evaluated_steps(run_dir / LINES, info.name)
+    if done:
+        print(f"in {run_dir / LINES} already, left out: steps {', '.join(map(str, sorted(done)))}")
     steps = evaluation.choose_steps(
         checkpoints.steps(run_dir),
-        evaluation.evaluated_steps(run_dir / LINES, info.name),
+        done,
         round(settings.min_ckpt * 1000),
         round(settings.step * 1000),
     )
@@ -153,12 +156,17 @@ class Evaluator:
             if done <= settings.save_first_n:
                 self._draw(example, prediction, step)
         bar.finish()
+        if settings.save_first_n:
+            print(f"pictures: {self._pictures(step)}")
         return meter.scores()
+
+    def _pictures(self, step):
+        return self._run_dir / f"pictures-{self._info.name}-{step}"
 
     def _draw(self, example, prediction, step):
         from blitznet import evaluation, keys
 
-        folder = self._run_dir / f"pictures-{self._info.name}-{step}"
+        folder = self._pictures(step)
         folder.mkdir(exist_ok=True)
         picture = evaluation.draw(example, prediction, self._class_names)
         name = example[keys.FILENAME].decode().rsplit(".", 1)[0]

@@ -8,6 +8,8 @@ import sys
 import config
 import paths
 
+_SHOWN = 8
+
 
 def main(argv=None):
     """Train as the flags say. Returns the exit code: 128 + N after signal N, 1 for errors."""
@@ -141,8 +143,14 @@ def starting_step(run_dir, settings, model, optimizer):
     if settings.init_from:
         loaded, skipped = checkpoints.init_from(settings.init_from, model)
         print(f"{settings.init_from}: {len(loaded)} variables taken over")
+        if len(loaded) < len(skipped):
+            raise ValueError(
+                f"only {len(loaded)} of {len(loaded) + len(skipped)} variables fit: is "
+                f"{settings.init_from} of another --trunk?"
+            )
         if skipped:
-            print(f"  own values kept in {len(skipped)}: {', '.join(skipped)}")
+            more = ", ..." if len(skipped) > _SHOWN else ""
+            print(f"random values stay in {len(skipped)}: {', '.join(skipped[:_SHOWN])}{more}")
     elif not settings.random_trunk_init:
         raise ValueError(
             "there are no pre-trained trunk weights to start from: give --init_from PREFIX of a "

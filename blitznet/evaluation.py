@@ -12,7 +12,6 @@ from blitznet.metrics.confusion import ConfusionMatrix
 from blitznet.metrics.voc_ap import VocAP
 
 NO_MASKS = "not computed: no masks"
-_LEAST_DRAWN_SCORE = 0.3
 
 
 class Evaluation:
@@ -143,7 +142,7 @@ def draw(example, prediction, class_names):
     boxes, labels, _ = ground_truth(example)
     truth = visualize.draw_detections(truth, boxes, labels, None, class_names)
     if keys.DETECTION_BOXES in prediction:
-        sure = prediction[keys.DETECTION_SCORES] >= _LEAST_DRAWN_SCORE
+        sure = visualize.worth_drawing(prediction[keys.DETECTION_SCORES])
         predicted = visualize.draw_detections(
             predicted,
             prediction[keys.DETECTION_BOXES][sure],

@@ -5,7 +5,6 @@ import tensorflow as tf
 
 from blitznet import keys, visualize
 
-_LEAST_SCORE = 0.3
 _PICTURES = 4
 
 
@@ -52,7 +51,7 @@ def _panel(i, batch, answer, coder, class_names):
         boxes, labels = target_boxes(batch, i, coder)
         truth = visualize.draw_detections(truth, boxes, labels, None, class_names)
         scores = answer[keys.DETECTION_SCORES][i].numpy()
-        sure = scores >= _LEAST_SCORE
+        sure = visualize.worth_drawing(scores)
         predicted = visualize.draw_detections(
             predicted,
             answer[keys.DETECTION_BOXES][i].numpy()[sure],
@@ -60,7 +59,7 @@ def _panel(i, batch, answer, coder, class_names):
             scores[sure],
             class_names,
         )
-    return visualize.side_by_side([truth, predicted], ["targets", "predictions"])
+    return visualize.side_by_side([truth, predicted], ["ground truth", "prediction"])
 
 
 def target_boxes(batch, i, coder):

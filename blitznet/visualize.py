@@ -12,6 +12,8 @@ from PIL import Image
 from blitznet.opencv import cv2
 
 IGNORED = 255
+LEAST_SCORE = 0.3
+MOST_BOXES = 20
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _TEXT_HEIGHT_AT_SCALE_1 = 22
 _PAPER, _INK = (255, 255, 255), (32, 32, 32)
@@ -32,6 +34,13 @@ def class_colours(num_classes):
         group, channel = divmod(bit, 3)
         colours[:, channel] |= (ids >> bit & 1) << (7 - group)
     return colours.astype(np.uint8)
+
+
+def worth_drawing(scores):
+    """Indices of the scores `[N]`, in descending order, that a person wants to see: the surest 20
+    of at least 0.3.
+    """
+    return np.flatnonzero(np.asarray(scores) >= LEAST_SCORE)[:MOST_BOXES]
 
 
 def draw_detections(image, boxes, classes, scores, class_names):

@@ -37,7 +37,8 @@ class BadExamples(ValueError):
 
     def __init__(self, examples):
         self.examples = list(examples)
-        super().__init__(describe_bad(self.examples))
+        advice = "mend them, or leave them out by --skip_bad"
+        super().__init__(f"{describe_bad(self.examples)}\n{advice}")
 
 
 def describe_bad(examples):

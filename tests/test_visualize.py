@@ -161,3 +161,10 @@ def test_contact_sheet_places_pictures_row_by_row():
     assert (sheet[2:12, 24:44] == 20).all()
     assert (sheet[14:24, 2:22] == 30).all()
     assert (sheet[14:24, 24:44] == 255).all()
+
+
+def test_the_surest_twenty_of_enough_score_are_worth_drawing():
+    scores = np.linspace(0.9, 0.0, 91)
+    np.testing.assert_array_equal(visualize.worth_drawing(scores), np.arange(20))
+    np.testing.assert_array_equal(visualize.worth_drawing([0.5, 0.3, 0.29]), [0, 1])
+    assert len(visualize.worth_drawing([])) == 0

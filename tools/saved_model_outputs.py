@@ -1,11 +1,12 @@
 """Outputs of a SavedModel through both loaders, computed without this project's code.
 
-`python -I saved_model_outputs.py SAVED_MODEL INPUTS.npz OUTPUTS.npz` feeds `image_bytes` to the
-signature `serving_default` and `images` to the signature `images`, once through Python's
-loader and once through the session loader, which restores as TensorFlow Serving does. Outputs
-are called `<loader>/<signature>/<output>`.
+Run by `tools.export_saved_model` with `python -I`: feeds `image_bytes` to the signature
+`serving_default` and `images` to the signature `images`, once through Python's loader and once
+through the session loader, which restores as TensorFlow Serving does. Outputs are called
+`<loader>/<signature>/<output>`.
 """
 
+import argparse
 import sys
 
 import numpy as np
@@ -44,4 +45,8 @@ def main(folder, inputs_path, outputs_path):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", help="the SavedModel")
+    parser.add_argument("inputs_path", help=".npz file with image_bytes and images")
+    parser.add_argument("outputs_path", help=".npz file to write")
+    main(**vars(parser.parse_args()))
