@@ -1,0 +1,252 @@
+"""Measure how fast things run, against the machine's own limit: see `--help`."""
+
+import argparse
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from tabulate import tabulate
+
+import config
+import paths
+
+_PREPARE = "`make setup-addons` makes .venv-addons/bin/python, with TensorFlow 2.15"
+_MEASURED_FLAGS = ("num_classes", "batch_size", "repeats", "warmup")
+
+
+class BenchmarkError(RuntimeError):
+    """Another interpreter could not run the benchmark."""
+
+
+def build_parser():
+    """The command line of this tool."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.benchmark",
+        description="Measure how fast things run, against the machine's own limit.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_network_command(commands)
+    return parser
+
+
+def _add_network_command(commands):
+    parser = commands.add_parser(
+        "network",
+        help="the compiled forward pass, with random weights",
+        description="Time the compiled forward pass of a network with random weights, and a "
+        "large float32 matrix product in between: the machine's limit.",
+        epilog="example: python -m tools.benchmark network --x4 --against .venv-addons/bin/python",
+    )
+    parser.set_defaults(command=network)
+    count = config.number_in(1, kind=int)
+
+    def add(flag, default, help, kind=count):
+        help = f"{help} (default: %(default)s)"
+        parser.add_argument(flag, type=kind, default=default, metavar="N", help=help)
+
+    classes = config.number_in(2, kind=int)
+    add("--num_classes", 21, "classes with the background", classes)
+    add("--batch_size", 1, "pictures of a call")
+    add("--repeats", 50, "calls that count")
+    add("--warmup", 5, "calls before, which do not count")
+    parser.add_argument("--json", metavar="FILE", help="write the figures and every call's time")
+    parser.add_argument(
+        "--against",
+        metavar="PYTHON",
+        help="compare with another interpreter, such as .venv-addons/bin/python: both measure "
+        "this checkout by turns, each round in a process of its own",
+    )
+    add("--rounds", 3, "with --against: rounds of each interpreter")
+    config.add_model_flags(parser)
+
+
+def main(argv=None):
+    """Run a command; the exit code, 1 for errors."""
+    args = build_parser().parse_args(argv)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        args.command(args)
+    except (OSError, ValueError, BenchmarkError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def network(args):
+    """The command `network`: measure here, or compare two interpreters; print, write JSON."""
+    if args.against:
+        interpreters = sys.executable, find_interpreter(args.against)
+        result = compare(run_rounds(interpreters, measured_flags(args), args.rounds))
+        print(comparison_table(result))
+    else:
+        from tools import benchmark_measure
+
+        shape = dataclasses.asdict(config.model_config(args))
+        result = benchmark_measure.measure_network(
+            {"num_classes": args.num_classes, **shape}, args.batch_size, args.warmup, args.repeats
+        )
+        result["summary"] = summarise([result])
+        print(tabulate(table_rows(result["summary"], result), disable_numparse=True))
+    if args.json:
+        from blitznet import runs
+
+        runs.write_json(Path(args.json), result)
+
+
+def summarise(measurements):
+    """Figures of one or more measurements of the same thing, their calls taken together.
+
+    Args:
+      measurements: dicts of `benchmark_measure.measure_network`.
+
+    Returns:
+      dict: `images_per_second` (pictures / seconds of all calls); `ms_mean`, `ms_p50` and
+      `ms_p95` of a call, percentiles interpolated linearly; `gflop_per_image`; at the median
+      times, `gflop_per_second` and `limit_gflop_per_second` (the matrix product's), and their
+      ratio `share_of_limit`.
+    """
+    first = measurements[0]
+    seconds = np.concatenate([measured["call_seconds"] for measured in measurements])
+    product = np.concatenate([measured["product_seconds"] for measured in measurements])
+    speed = first["call_flop"] / np.median(seconds)
+    limit = first["product_flop"] / np.median(product)
+    figures = {
+        "images_per_second": first["batch_size"] / seconds.mean(),
+        "ms_mean": seconds.mean() * 1e3,
+        "ms_p50": np.percentile(seconds, 50) * 1e3,
+        "ms_p95": np.percentile(seconds, 95) * 1e3,
+        "gflop_per_image": first["call_flop"] / first["batch_size"] / 1e9,
+        "gflop_per_second": speed / 1e9,
+        "limit_gflop_per_second": limit / 1e9,
+        "share_of_limit": speed / limit,
+    }
+    return {name: float(value) for name, value in figures.items()}
+
+
+def compare(rounds):
+    """What rounds of two interpreters say.
+
+    Args:
+      rounds: list of pairs of measurements, `(A's, B's)`.
+
+    Returns:
+      dict: `summaries` of A and of B over all rounds; `ratio`, B's median time / A's;
+      `ratio_of_rounds`, the same within each round; `rounds` as given.
+    """
+    summaries = [summarise(measurements) for measurements in zip(*rounds)]
+    of_rounds = [[summarise([measured])["ms_p50"] for measured in pair] for pair in rounds]
+    return {
+        "summaries": summaries,
+        "ratio": summaries[1]["ms_p50"] / summaries[0]["ms_p50"],
+        "ratio_of_rounds": [b / a for a, b in of_rounds],
+        "rounds": rounds,
+    }
+
+
+def table_rows(summary, measured):
+    """`[(what, value as text)]` of a summary and of what a measurement says about itself."""
+    where, shape = measured["environment"], measured["network"]
+    tasks = [name for name in ("detect", "segment") if shape[name]]
+    return [
+        ("images/s, mean", f"{summary['images_per_second']:.2f}"),
+        ("ms a call, mean", f"{summary['ms_mean']:.1f}"),
+        ("ms a call, p50", f"{summary['ms_p50']:.1f}"),
+        ("ms a call, p95", f"{summary['ms_p95']:.1f}"),
+        ("GFLOP a picture", f"{summary['gflop_per_image']:.2f}"),
+        ("GFLOP/s", f"{summary['gflop_per_second']:.1f}"),
+        ("GFLOP/s of a matrix product", f"{summary['limit_gflop_per_second']:.1f}"),
+        ("share of that limit", f"{summary['share_of_limit']:.3f}"),
+        (
+            "network",
+            f"{shape['trunk']} {shape['image_size']}{' x4' if shape['x4'] else ''}, "
+            f"{' and '.join(tasks)}, {shape['num_classes']} classes",
+        ),
+        ("batch size", str(measured["batch_size"])),
+        ("TensorFlow, Keras", f"{where['tensorflow']}, {where['keras']}"),
+        ("Python", f"{where['python']}, {where['interpreter']}"),
+        ("device", where["device"]),
+        ("precision", where["precision"]),
+        ("threads", where["threads"]),
+        ("processor", where["cpu"]),
+    ]
+
+
+def comparison_table(result):
+    """Text that sets A and B of `compare` side by side, and their ratio below."""
+    columns = [
+        table_rows(summary, measured)
+        for summary, measured in zip(result["summaries"], result["rounds"][0])
+    ]
+    rows = [(name, value, other) for (name, value), (_, other) in zip(*columns)]
+    each = result["ratio_of_rounds"]
+    return (
+        tabulate(rows, ("", "A", "B"), disable_numparse=True)
+        + f"\n\nmedian time of B / A: {result['ratio']:.3f} "
+        + f"(within each of {len(each)} rounds: {min(each):.3f} to {max(each):.3f})"
+    )
+
+
+def measured_flags(args):
+    """The flags that make another process measure the same as `args`."""
+    flags = []
+    for name in (*_MEASURED_FLAGS, *(f.name for f in dataclasses.fields(config.ModelConfig))):
+        value = getattr(args, name)
+        if value is True:
+            flags.append(f"--{name}")
+        elif value is not False:
+            flags += [f"--{name}", str(value)]
+    return flags
+
+
+def find_interpreter(python):
+    """Absolute path of an interpreter that has TensorFlow; a link in an environment stays one.
+
+    Raises:
+      BenchmarkError: there is none, or it has no TensorFlow; says what makes one.
+    """
+    found = shutil.which(python)
+    if not found:
+        raise BenchmarkError(f"--against {python}: there is no such interpreter; {_PREPARE}")
+    question = "import importlib.util as i, sys; sys.exit(i.find_spec('tensorflow') is None)"
+    if subprocess.run([found, "-c", question]).returncode:
+        raise BenchmarkError(f"--against {python}: it has no TensorFlow; {_PREPARE}")
+    return os.path.abspath(found)
+
+
+def run_rounds(interpreters, flags, rounds):
+    """Measure with both interpreters by turns, A B A B ...; a list of pairs of measurements.
+
+    Raises:
+      BenchmarkError: a process failed; its message is on standard error.
+    """
+    pairs = []
+    for number in range(1, rounds + 1):
+        pair = []
+        for name, python in zip("AB", interpreters):
+            print(f"round {number} of {rounds}, {name}: {python}", file=sys.stderr, flush=True)
+            pair.append(run_once(python, flags))
+        pairs.append(tuple(pair))
+    return pairs
+
+
+def run_once(python, flags):
+    """The measurement that an interpreter makes of this checkout in a process of its own."""
+    with tempfile.TemporaryDirectory() as scratch:
+        report = Path(scratch) / "report.json"
+        command = [python, "-m", "tools.benchmark", "network", *flags, "--json", str(report)]
+        process = subprocess.run(command, cwd=paths.CHECKOUT, stdout=subprocess.DEVNULL)
+        if process.returncode:
+            raise BenchmarkError(
+                f"{python} failed with exit code {process.returncode}, its message is above"
+            )
+        return json.loads(report.read_text())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

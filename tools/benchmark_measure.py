@@ -1,0 +1,173 @@
+"""Timing in this process, beside a matrix product that tells what the machine can do."""
+
+import os
+import platform
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+
+import tensorflow as tf
+from tensorflow import keras
+
+from blitznet.models.blitznet import build_model
+from blitznet.progress import progress_bar
+
+# Sides of the product's matrices: large enough to keep the device's cores busy.
+PRODUCT_SIDE = {"CPU": 2048, "GPU": 8192}
+CALLS_BETWEEN_PRODUCTS = 5
+
+
+def measure_network(model_arguments, batch_size, warmup, repeats):
+    """Time the compiled forward pass of a network with random weights.
+
+    Args:
+      model_arguments: arguments of `build_model`, with `image_size`.
+      batch_size: pictures of a call; the input's shape is fixed.
+      warmup, repeats: calls that do not count, and calls that do.
+
+    Returns:
+      A dict for JSON: `call_seconds` of each call, `call_flop` of one, `product_seconds` and
+      `product_flop` likewise of the matrix product, and what was measured where: `network`,
+      `batch_size`, `warmup`, `environment`.
+
+    Raises:
+      ValueError: `build_model` does not accept the arguments.
+    """
+    model = build_model(**model_arguments)
+    shape = (batch_size, *model.input_shape[1:])
+
+    @tf.function(input_signature=[tf.TensorSpec(shape)])
+    def forward(images):
+        return model(images, training=False)
+
+    images = tf.random.stateless_uniform(shape, seed=(0, 0))
+    product, product_flop = matrix_product(PRODUCT_SIDE[device_type()])
+    call_flop = graph_flop(forward.get_concrete_function())
+    call_seconds, product_seconds = time_alternately(
+        lambda: forward(images), product, warmup, repeats
+    )
+    return {
+        "network": model_arguments,
+        "batch_size": batch_size,
+        "warmup": warmup,
+        "call_flop": call_flop,
+        "call_seconds": call_seconds,
+        "product_flop": product_flop,
+        "product_seconds": product_seconds,
+        "environment": environment(),
+    }
+
+
+def matrix_product(side):
+    """A function that multiplies two float32 matrices `[side, side]`, and its FLOP."""
+    left, right = (tf.random.stateless_uniform((side, side), seed=(0, i)) for i in range(2))
+    return tf.function(lambda: tf.matmul(left, right)), 2 * side**3
+
+
+def graph_flop(concrete_function):
+    """Floating-point operations of one call, a multiply-add as two; shapes must be fixed.
+
+    TensorFlow's profiler counts products, convolutions, sums and pooling, but not a batch norm
+    that is one operation (Keras 2): 0.2% of BlitzNet.
+    """
+    options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
+    options["output"] = "none"
+    # The profiler itself uses what TensorFlow calls deprecated.
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel("ERROR")
+    try:
+        counted = tf.compat.v1.profiler.profile(concrete_function.graph, options=options)
+    finally:
+        logger.setLevel(level)
+    return int(counted.total_float_ops)
+
+
+def time_alternately(call, product, warmup, repeats):
+    """Seconds of each of `repeats` calls, and of each product between them.
+
+    A product follows every `CALLS_BETWEEN_PRODUCTS` calls, so that what else the machine does
+    slows both. Both run `warmup` times before.
+    """
+    bar = progress_bar(warmup + repeats, "calls")
+    for done in range(1, warmup + 1):
+        seconds_of(call)
+        seconds_of(product)
+        bar.update(done)
+    call_seconds, product_seconds = [], []
+    while len(call_seconds) < repeats:
+        call_seconds.append(seconds_of(call))
+        if len(call_seconds) % CALLS_BETWEEN_PRODUCTS == 0 or len(call_seconds) == repeats:
+            product_seconds.append(seconds_of(product))
+        bar.update(warmup + len(call_seconds))
+    bar.finish()
+    return call_seconds, product_seconds
+
+
+def seconds_of(call):
+    """Seconds until the call's work is done on every device."""
+    began = time.perf_counter()
+    call()
+    # A GPU still works when the call has returned.
+    tf.test.experimental.sync_devices()
+    return time.perf_counter() - began
+
+
+def environment():
+    """What the figures depend on beside the network: a dict of names and versions."""
+    return {
+        "interpreter": sys.executable,
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "keras": metadata.version("keras"),
+        "device": device_name(),
+        "precision": precision(),
+        "threads": threads(),
+        "cpu": cpu_model(),
+    }
+
+
+def device_type():
+    """`"GPU"` where TensorFlow sees one, else `"CPU"`."""
+    return "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
+
+
+def device_name():
+    """`"CPU"`, or `"GPU"` with the name of the first."""
+    if device_type() == "CPU":
+        return "CPU"
+    details = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
+    return f"GPU {details.get('device_name', '')}".strip()
+
+
+def precision():
+    """The Keras policy, with a note where float32 products are rounded to TensorFloat-32."""
+    policy = keras.mixed_precision.global_policy().name
+    rounded = tf.config.experimental.tensor_float_32_execution_enabled()
+    return f"{policy} (TF32 allowed)" if device_type() == "GPU" and rounded else policy
+
+
+def threads():
+    """TensorFlow's thread settings and the cores open to this process, as a phrase."""
+    setting = tf.config.threading
+    chosen = {
+        "intra": setting.get_intra_op_parallelism_threads(),
+        "inter": setting.get_inter_op_parallelism_threads(),
+    }
+    shown = [
+        f"{name}-op {number or os.environ.get(f'TF_NUM_{name.upper()}OP_THREADS', 'auto')}"
+        for name, number in chosen.items()
+    ]
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count()
+    return f"{', '.join(shown)}, cores {cores}"
+
+
+def cpu_model():
+    """The processor's name as the system gives it."""
+    listing = Path("/proc/cpuinfo")
+    for line in listing.read_text().splitlines() if listing.is_file() else ():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
