@@ -1,6 +1,7 @@
 """Flags, and the frozen settings that they resolve to; one dataclass for each consumer.
 
-Nothing is parsed at import and TensorFlow is not needed.
+A field declared by `flag` is the command-line flag of the same name too. Nothing is parsed at
+import and TensorFlow is not needed.
 """
 
 import argparse
@@ -10,79 +11,6 @@ from dataclasses import dataclass
 from blitznet import trunks
 from blitznet.postprocess.settings import DetectionSettings
 from datasets import catalog
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """Arguments of `blitznet.build_model` that shape the network."""
-
-    image_size: int = 300
-    trunk: str = "resnet50"
-    x4: bool = False
-    detect: bool = True
-    segment: bool = True
-    head: str = "nonshared"
-    resize: str = "bilinear"
-    top_fm: int = 512
-    det_kernel: int = 3
-    n_base_channels: int = 64
-    seg_filter_size: int = 1
-
-
-@dataclass(frozen=True)
-class InputConfig:
-    """What is trained on, and how it is varied."""
-
-    dataset: str
-    split: str
-    batch_size: int
-    augmentation: str
-    zoomout_prob: float
-    no_seg_gt: bool
-    seed: int
-
-
-@dataclass(frozen=True)
-class OptimConfig:
-    """Optimiser, rates and regularisation."""
-
-    optimizer: str
-    learning_rate: float
-    warmup_lr: float
-    warmup_step: int
-    lr_decay: tuple
-    weight_decay: float
-    bn_decay: float
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """The run's name, start, length and rhythm."""
-
-    run_name: str
-    ckpt: float
-    init_from: str
-    random_trunk_init: bool
-    max_iterations: int
-    save_every: int
-    summary_every: int
-
-
-@dataclass(frozen=True)
-class EvaluationConfig:
-    """Which checkpoints are evaluated on what."""
-
-    run_name: str
-    ckpt: float
-    batch_eval: bool
-    min_ckpt: float
-    step: float
-    dataset: str
-    split: str
-    batch_size: int
-    no_seg_gt: bool
-    voc_iou_thresh: float
-    save_first_n: int
 
 
 def number_in(low, high=None, kind=float, exclusive=False):
@@ -118,77 +46,218 @@ _NOT_NEGATIVE = number_in(0)
 _SHARE = number_in(0, 1)
 
 
-def add_path_flags(parser):
-    """`--data_root`, `--records` and `--archive`."""
-    add = parser.add_argument_group("where things lie").add_argument
-    add("--data_root", metavar="DIR", help="raw data sets (default: $BLITZNET_DATA or data)")
-    add(
-        "--records",
-        metavar="DIR",
-        help="TFRecords (default: $BLITZNET_RECORDS or <data_root>/records)",
-    )
-    add(
-        "--archive",
-        metavar="DIR",
-        help="a folder for each run (default: $BLITZNET_ARCHIVE or archive)",
-    )
+def flag(default, help, type=None, metavar=None, **arguments):
+    """A dataclass field that is a flag too; `add_flags` reads its metadata.
+
+    Text in `choices` is not case-sensitive, True and False make a switch, a tuple takes any
+    number of values. Further `arguments` are those of `add_argument`.
+    """
+    arguments.update(help=help)
+    if isinstance(default, bool):
+        arguments.update(action="store_true", default=False)
+    elif isinstance(default, tuple):
+        arguments.update(type=type, metavar=metavar, nargs="*", default=list(default))
+    elif "choices" in arguments:
+        kind = str.lower if isinstance(default, str) else int
+        arguments.update(type=kind, default=default, help=f"{help} (default: {default})")
+    else:
+        note = "" if default is None else f" (default: {default})"
+        arguments.update(type=type, metavar=metavar, default=default, help=help + note)
+    return dataclasses.field(default=default, metadata=arguments)
 
 
-def add_dataset_flags(parser):
-    """`--dataset`, `--split` (case matters in names of the user's own) and `--no_seg_gt`."""
+def add_flags(parser, settings, title=None, description=None):
+    """Add the flags that the dataclass `settings` declares itself, as a group with a `title`."""
+    group = parser.add_argument_group(title, description) if title else parser
+    for name in settings.__annotations__:
+        group.add_argument(f"--{name}", **settings.__dataclass_fields__[name].metadata)
+
+
+def _dataset_help():
     evaluated = catalog.EVALUATION_DATASETS
     training_alone = [name for name in catalog.TRAINING_DATASETS if name not in evaluated]
-    add = parser.add_argument_group("data").add_argument
-    add(
-        "--dataset",
-        type=catalog.dataset_name,
-        default="voc07",
-        metavar="NAME",
-        help=f"{', '.join(evaluated)}; for training also {', '.join(training_alone)}; or any "
-        "set of records by its name, e.g. voc12-mine-seg (default: %(default)s)",
+    return (
+        f"{', '.join(evaluated)}; for training also {', '.join(training_alone)}; or any "
+        "set of records by its name, e.g. voc12-mine-seg"
     )
-    add(
-        "--split",
-        type=catalog.split_name,
-        default="train",
-        metavar="LIST",
-        help="its split, where the name leaves that open: train, val, trainval, test, or a list "
-        "of your own (default: %(default)s)",
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Arguments of `blitznet.build_model` that shape the network, and how it is read."""
+
+    image_size: int = flag(300, "side of the square input in pixels", number_in(32, kind=int), "S")
+    trunk: str = flag("resnet50", "feature extractor", choices=trunks.NAMES)
+    x4: bool = flag(False, "finest source at stride 4 instead of 8")
+    detect: bool = flag(True, "detect; without --detect and --segment, both")
+    segment: bool = flag(True, "segment; without --detect and --segment, both")
+    head: str = flag(
+        "nonshared",
+        "detection convolutions for each source, or for all",
+        choices=("nonshared", "shared"),
     )
-    add("--no_seg_gt", action="store_true", help="take every picture as one without a mask")
+    resize: str = flag(
+        "bilinear", "how the upscale stream grows maps", choices=("bilinear", "nearest")
+    )
+    top_fm: int = flag(512, "depth of the upscale stream", _POSITIVE_INT, "N")
+    det_kernel: int = flag(3, "kernel side of the detection head", _POSITIVE_INT, "N")
+    n_base_channels: int = flag(64, "depth of segmentation sources", _POSITIVE_INT, "N")
+    seg_filter_size: int = flag(1, "kernel side on segmentation sources", choices=(1, 3))
+    class_loss: str = flag(
+        "softmax",
+        "softmax with hard negatives, or sigmoid focal loss; the run's detections are then read "
+        "by sigmoids too",
+        choices=("softmax", "focal"),
+    )
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which pictures, and whether their masks count."""
+
+    dataset: str = flag("voc07", _dataset_help(), catalog.dataset_name, "NAME")
+    split: str = flag(
+        "train",
+        "its split, where the name leaves that open: train, val, trainval, test, or a list of "
+        "your own",
+        catalog.split_name,
+        "LIST",
+    )
+    no_seg_gt: bool = flag(False, "take every picture as one without a mask")
+
+
+@dataclass(frozen=True)
+class InputConfig(DataConfig):
+    """What is trained on, and how it is varied."""
+
+    batch_size: int = flag(32, "pictures of a step", _POSITIVE_INT, "N")
+    augmentation: str = flag(
+        "full",
+        "colours, zoom-out, crop and flip, or resizing alone",
+        choices=("full", "none"),
+    )
+    zoomout_prob: float = flag(0.5, "probability of the zoom-out", _SHARE, "P")
+    seed: int = flag(0, "seed of weights and input", _COUNT, "N")
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """Box loss, optimiser, rates and regularisation."""
+
+    box_loss: str = flag(
+        "smooth_l1",
+        "smooth L1 of the offsets, or 1 - GIoU of the decoded boxes; giou needs tensorflow-addons",
+        choices=("smooth_l1", "giou"),
+    )
+    optimizer: str = flag(
+        "adam",
+        "adamw, sgdw and lamb take weight decay out of the weights instead of adding it to the "
+        "loss; radam needs tensorflow-addons",
+        choices=("adam", "nesterov", "adamw", "sgdw", "lamb", "radam"),
+    )
+    lookahead: bool = flag(
+        False, "step back half way to slow weights every 6 steps; needs tensorflow-addons"
+    )
+    learning_rate: float = flag(1e-4, "rate after the warm-up", _POSITIVE, "X")
+    warmup_step: int = flag(0, "last step at the warm-up rate", _COUNT, "N")
+    warmup_lr: float = flag(1e-5, "rate until then", _POSITIVE, "X")
+    lr_decay: tuple = flag((), "steps after which the rate falls tenfold", _COUNT, "N")
+    weight_decay: float = flag(5e-5, "decay of kernels; the paper says 5e-4", _NOT_NEGATIVE, "X")
+    bn_decay: float = flag(0.9, "momentum of the batch-norm statistics", _SHARE, "X")
+
+
+@dataclass(frozen=True)
+class AverageConfig:
+    """The average of the weights that is kept beside them."""
+
+    average_weights: str = flag(
+        "none",
+        "exponential moving average, or the mean of snapshots (stochastic weight averaging); "
+        "swa needs tensorflow-addons",
+        choices=("none", "ema", "swa"),
+    )
+    average_decay: float = flag(0.999, "ema: weight of what went before", _SHARE, "X")
+    average_start: int = flag(None, "swa: step of the first snapshot", _POSITIVE_INT, "N")
+    average_period: int = flag(100, "swa: steps from one snapshot to the next", _POSITIVE_INT, "N")
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """One checkpoint of a run."""
+
+    run_name: str = flag(None, "the run's folder", run_name, "NAME", required=True)
+    ckpt: float = flag(0, "checkpoint in thousands of steps; 0 for the newest", _NOT_NEGATIVE, "K")
+
+
+@dataclass(frozen=True)
+class RunConfig(CheckpointConfig):
+    """The run's name, start, length and rhythm."""
+
+    max_iterations: int = flag(1000000, "last step", _POSITIVE_INT, "N")
+    random_trunk_init: bool = flag(False, "start from random weights in the trunk")
+    init_from: str = flag(
+        None, "start from this checkpoint's weights (.../model.ckpt-STEP), at step 0", str, "PREFIX"
+    )
+    save_every: int = flag(1000, "steps between saves", _POSITIVE_INT, "N")
+    summary_every: int = flag(100, "steps between TensorBoard summaries", _POSITIVE_INT, "N")
+
+
+@dataclass(frozen=True)
+class EvaluationConfig(CheckpointConfig, DataConfig):
+    """Which checkpoints are evaluated on what."""
+
+    batch_eval: bool = flag(False, "every checkpoint not evaluated yet")
+    min_ckpt: float = flag(
+        0, "with --batch_eval: from this thousand of steps on", _NOT_NEGATIVE, "K"
+    )
+    step: float = flag(
+        1, "with --batch_eval: thousands of steps between two of them", _NOT_NEGATIVE, "K"
+    )
+    batch_size: int = flag(8, "pictures at a time", _POSITIVE_INT, "N")
+    no_average: bool = flag(
+        False, "the weights as trained, where a checkpoint has their average too"
+    )
+    voc_iou_thresh: float = flag(0.5, "a detection is right above this IoU", _SHARE, "T")
+    save_first_n: int = flag(
+        0, "draw detections and class maps of the first N pictures", _COUNT, "N"
+    )
+
+
+@dataclass(frozen=True)
+class PathConfig:
+    """Where things lie; None stands for what `paths` says."""
+
+    data_root: str = flag(None, "raw data sets (default: $BLITZNET_DATA or data)", str, "DIR")
+    records: str = flag(
+        None, "TFRecords (default: $BLITZNET_RECORDS or <data_root>/records)", str, "DIR"
+    )
+    archive: str = flag(
+        None, "a folder for each run (default: $BLITZNET_ARCHIVE or archive)", str, "DIR"
+    )
+
+
+def add_path_flags(parser):
+    """`--data_root`, `--records` and `--archive`."""
+    add_flags(parser, PathConfig, "where things lie")
+
+
+def add_run_flags(parser):
+    """`--run_name` and `--ckpt`."""
+    add_flags(parser, CheckpointConfig)
 
 
 def add_model_flags(parser, from_run=False):
     """The flags of `ModelConfig`. With `from_run` they have no defaults: `flags.json` does."""
-    group = parser.add_argument_group(
-        "model",
-        "taken from the run's flags.json; contradicting it is an error" if from_run else None,
-        argument_default=argparse.SUPPRESS,
-    )
-    note = "" if from_run else " (default: %(default)s)"
-
-    def add(flag, help, **kwargs):
-        group.add_argument(flag, help=help + ("" if "action" in kwargs else note), **kwargs)
-
-    def add_name(flag, help, names):
-        add(flag, help, type=str.lower, choices=names)
-
-    size = number_in(32, kind=int)
-    add("--image_size", "side of the square input in pixels", type=size, metavar="S")
-    add_name("--trunk", "feature extractor", trunks.NAMES)
-    add("--x4", "finest source at stride 4 instead of 8", action="store_true")
-    add("--detect", "detect; without --detect and --segment, both", action="store_true")
-    add("--segment", "segment; without --detect and --segment, both", action="store_true")
-    heads = ("nonshared", "shared")
-    add_name("--head", "detection convolutions for each source, or for all", heads)
-    add_name("--resize", "how the upscale stream grows maps", ("bilinear", "nearest"))
-    add("--top_fm", "depth of the upscale stream", type=_POSITIVE_INT, metavar="N")
-    add("--det_kernel", "kernel side of the detection head", type=_POSITIVE_INT, metavar="N")
-    add("--n_base_channels", "depth of segmentation sources", type=_POSITIVE_INT, metavar="N")
-    add("--seg_filter_size", "kernel side on segmentation sources", type=int, choices=(1, 3))
     if not from_run:
-        defaults = dataclasses.asdict(ModelConfig())
-        parser.set_defaults(**{**defaults, "detect": False, "segment": False})
+        add_flags(parser, ModelConfig, "model")
+        return
+    group = parser.add_argument_group(
+        "model", "taken from the run's flags.json; contradicting it is an error"
+    )
+    for field in dataclasses.fields(ModelConfig):
+        arguments = {**field.metadata, "default": argparse.SUPPRESS}
+        arguments["help"] = arguments["help"].split(" (default")[0]
+        group.add_argument(f"--{field.name}", **arguments)
 
 
 def add_detection_flags(parser):
@@ -209,20 +278,6 @@ def add_detection_flags(parser):
     add("eval_min_conf", _SHARE, "scores below this are left out at the end")
 
 
-def add_run_flags(parser, ckpt_help):
-    """`--run_name` and `--ckpt`."""
-    parser.add_argument(
-        "--run_name", type=run_name, required=True, metavar="NAME", help="the run's folder"
-    )
-    parser.add_argument(
-        "--ckpt",
-        type=_NOT_NEGATIVE,
-        default=0,
-        metavar="K",
-        help=f"checkpoint in thousands of steps; 0 for the newest: {ckpt_help}",
-    )
-
-
 def training_parser():
     """The flags of `training.py`."""
     parser = argparse.ArgumentParser(
@@ -231,76 +286,17 @@ def training_parser():
         epilog="example: python training.py --run_name first --dataset voc12-train "
         "--batch_size 32 --random_trunk_init",
     )
-    add_run_flags(parser, "where the run goes on")
-    add_dataset_flags(parser)
+    add_run_flags(parser)
+    add_flags(parser, RunConfig, "run")
+    add_flags(parser, DataConfig, "data")
+    add_flags(parser, InputConfig, "input")
     add_model_flags(parser)
-    _add_input_flags(parser)
-    _add_optim_flags(parser)
-    _add_rhythm_flags(parser)
+    add_flags(parser, OptimConfig, "optimisation")
+    what = "kept beside them, and what evaluation and export take"
+    add_flags(parser, AverageConfig, "average of the weights", what)
     add_detection_flags(parser)
     add_path_flags(parser)
     return parser
-
-
-def _add_input_flags(parser):
-    add = parser.add_argument_group("input").add_argument
-    add("--batch_size", type=_POSITIVE_INT, default=32, metavar="N", help="pictures of a step")
-    add(
-        "--augmentation",
-        type=str.lower,
-        choices=("full", "none"),
-        default="full",
-        help="colours, zoom-out, crop and flip, or resizing alone (default: full)",
-    )
-    add(
-        "--zoomout_prob",
-        type=_SHARE,
-        default=0.5,
-        metavar="P",
-        help="probability of the zoom-out (default: 0.5)",
-    )
-    add("--seed", type=_COUNT, default=0, metavar="N", help="seed of weights and input")
-
-
-def _add_optim_flags(parser):
-    group = parser.add_argument_group("optimisation")
-
-    def add(flag, kind, default, help, metavar="X", **kwargs):
-        help = f"{help} (default: %(default)s)" if default != [] else help
-        group.add_argument(flag, type=kind, default=default, metavar=metavar, help=help, **kwargs)
-
-    group.add_argument(
-        "--optimizer",
-        type=str.lower,
-        choices=("adam", "nesterov"),
-        default="adam",
-        help="(default: adam)",
-    )
-    add("--learning_rate", _POSITIVE, 1e-4, "rate after the warm-up")
-    add("--warmup_step", _COUNT, 0, "last step at the warm-up rate", metavar="N")
-    add("--warmup_lr", _POSITIVE, 1e-5, "rate until then")
-    add("--lr_decay", _COUNT, [], "steps after which the rate falls tenfold", "N", nargs="*")
-    add("--weight_decay", _NOT_NEGATIVE, 5e-5, "penalty on kernels; the paper says 5e-4")
-    add("--bn_decay", _SHARE, 0.9, "momentum of the batch-norm statistics")
-
-
-def _add_rhythm_flags(parser):
-    add = parser.add_argument_group("run").add_argument
-    add("--max_iterations", type=_POSITIVE_INT, default=1000000, metavar="N", help="last step")
-    add("--random_trunk_init", action="store_true", help="start from random weights in the trunk")
-    add(
-        "--init_from",
-        metavar="PREFIX",
-        help="start from this checkpoint's weights (.../model.ckpt-STEP), at step 0",
-    )
-    add("--save_every", type=_POSITIVE_INT, default=1000, metavar="N", help="steps between saves")
-    add(
-        "--summary_every",
-        type=_POSITIVE_INT,
-        default=100,
-        metavar="N",
-        help="steps between TensorBoard summaries",
-    )
 
 
 def evaluation_parser():
@@ -310,39 +306,9 @@ def evaluation_parser():
         description="Evaluate one checkpoint of a run, or all that are not evaluated yet.",
         epilog="example: python test.py --run_name first --dataset voc12 --split val --ckpt 65",
     )
-    add_run_flags(parser, "what is evaluated")
-    add_dataset_flags(parser)
-    add = parser.add_argument_group("evaluation").add_argument
-    add("--batch_eval", action="store_true", help="every checkpoint not evaluated yet")
-    add(
-        "--min_ckpt",
-        type=_NOT_NEGATIVE,
-        default=0,
-        metavar="K",
-        help="with --batch_eval: from this thousand of steps on (default: 0)",
-    )
-    add(
-        "--step",
-        type=_NOT_NEGATIVE,
-        default=1,
-        metavar="K",
-        help="with --batch_eval: thousands of steps between two of them (default: 1)",
-    )
-    add("--batch_size", type=_POSITIVE_INT, default=8, metavar="N", help="pictures at a time")
-    add(
-        "--voc_iou_thresh",
-        type=_SHARE,
-        default=0.5,
-        metavar="T",
-        help="a detection is right above this IoU (default: 0.5)",
-    )
-    add(
-        "--save_first_n",
-        type=_COUNT,
-        default=0,
-        metavar="N",
-        help="draw detections and class maps of the first N pictures",
-    )
+    add_run_flags(parser)
+    add_flags(parser, DataConfig, "data")
+    add_flags(parser, EvaluationConfig, "evaluation")
     add_detection_flags(parser)
     add_model_flags(parser, from_run=True)
     add_path_flags(parser)
@@ -363,7 +329,7 @@ def model_config(args):
     return dataclasses.replace(model, detect=True, segment=True)
 
 
-def validate_training(model, inputs, optim, run):
+def validate_training(model, inputs, optim, average, run):
     """Checks across flags.
 
     Raises:
@@ -375,6 +341,13 @@ def validate_training(model, inputs, optim, run):
         raise ValueError(f"--lr_decay must rise from step to step, got {optim.lr_decay}")
     if inputs.no_seg_gt and not model.detect:
         raise ValueError("--no_seg_gt leaves nothing to learn without --detect")
+    if not model.detect and (model.class_loss, optim.box_loss) != ("softmax", "smooth_l1"):
+        raise ValueError("--class_loss and --box_loss are of detection, which --segment leaves out")
+    if (average.average_weights == "swa") != bool(average.average_start):
+        raise ValueError(
+            "--average_start N is the step from which --average_weights swa takes snapshots: "
+            "give both or none"
+        )
     if run.init_from and run.random_trunk_init:
         raise ValueError("--init_from and --random_trunk_init exclude each other")
 

@@ -46,7 +46,7 @@ def run(args):
         prefix = checkpoints.find(run_dir, round(settings.ckpt * 1000) or None)
         Evaluator(args, run_dir, description, tasks, record_set, info).evaluate(prefix)
         return
-    done = evaluation.evaluated_steps(run_dir / LINES, info.name)
+    done = evaluation.evaluated_steps(run_dir / LINES, report_label(settings, info))
     if done:
         print(f"in {run_dir / LINES} already, left out: steps {', '.join(map(str, sorted(done)))}")
     steps = evaluation.choose_steps(
@@ -98,6 +98,11 @@ def open_records(args, settings, segment, description):
     return record_set, info
 
 
+def report_label(settings, info):
+    """What sets the reports of an evaluation apart from others of the same run."""
+    return f"{info.name}-as-trained" if settings.no_average else info.name
+
+
 class Evaluator:
     """Evaluates checkpoints of one run on one set of records."""
 
@@ -108,6 +113,7 @@ class Evaluator:
         self._settings = config.pick(config.EvaluationConfig, args)
         self._detection = config.pick(DetectionSettings, args)
         self._run_dir, self._info, self._record_set = run_dir, info, record_set
+        self._label = report_label(self._settings, info)
         self._class_names, self._tasks = description["class_names"], tasks
         self._model, coder = runs.build(description)
         self._predict = engine.make_predict(
@@ -118,17 +124,19 @@ class Evaluator:
         """Print the scores of a checkpoint, write them as JSON and as a line of the run's file."""
         from blitznet import checkpoints, evaluation, runs
 
-        step = checkpoints.restore(prefix, self._model)
+        averaged = not self._settings.no_average
+        step = checkpoints.restore(prefix, self._model, averaged)
         scores = self._scores(step)
-        protocol = self._protocol(prefix)
+        weights = "averaged" if averaged and checkpoints.has_average(prefix) else "as trained"
+        protocol = {**self._protocol(prefix), "weights": weights}
         print(evaluation.tables(scores))
         print("protocol: " + ", ".join(f"{name} {value}" for name, value in protocol.items()))
         runs.write_json(
-            self._run_dir / f"evaluation-{self._info.name}-{step}.json",
+            self._run_dir / f"evaluation-{self._label}-{step}.json",
             {"scores": scores, "protocol": protocol},
         )
         with (self._run_dir / LINES).open("a") as file:
-            print(evaluation.summary_line(step, scores, self._info.name), file=file)
+            print(evaluation.summary_line(step, scores, self._label), file=file)
 
     def _scores(self, step):
         """Scores of all pictures; the first ones are drawn."""
@@ -161,7 +169,7 @@ class Evaluator:
         return meter.scores()
 
     def _pictures(self, step):
-        return self._run_dir / f"pictures-{self._info.name}-{step}"
+        return self._run_dir / f"pictures-{self._label}-{step}"
 
     def _draw(self, example, prediction, step):
         from blitznet import evaluation, keys

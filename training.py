@@ -23,7 +23,7 @@ def main(argv=None):
         return run(args)
     except tf.errors.OpError as error:
         print(f"error: {error.message}", file=sys.stderr)
-    except (OSError, ValueError, NonFiniteLoss) as error:
+    except (ImportError, OSError, ValueError, NonFiniteLoss) as error:
         print(f"error: {error}", file=sys.stderr)
     except KeyboardInterrupt:
         print("error: interrupted; checkpoints written so far stay", file=sys.stderr)
@@ -36,12 +36,14 @@ def run(args):
     from tensorflow import keras
 
     from blitznet import engine, optim, runs
+    from blitznet.losses.detection import make_detection_loss
 
     model_config = config.model_config(args)
     inputs = config.pick(config.InputConfig, args)
     optimisation = config.pick(config.OptimConfig, args)
+    average = config.pick(config.AverageConfig, args)
     settings = config.pick(config.RunConfig, args)
-    config.validate_training(model_config, inputs, optimisation, settings)
+    config.validate_training(model_config, inputs, optimisation, average, settings)
 
     keras.utils.set_random_seed(inputs.seed)
     record_sets = open_records(args, inputs, model_config)
@@ -49,11 +51,18 @@ def run(args):
     shape = dataclasses.asdict(model_config)
     description = runs.describe(shape, record_sets[0].class_names, {**vars(args), **shape})
     runs.check_same_network(run_dir, description)
+    decoupled = optimisation.optimizer in optim.DECOUPLED
     model, coder = runs.build(
-        description, weight_decay=optimisation.weight_decay, bn_decay=optimisation.bn_decay
+        description,
+        weight_decay=0.0 if decoupled else optimisation.weight_decay,
+        bn_decay=optimisation.bn_decay,
     )
-    optimizer = optim.build_optimizer(optimisation.optimizer, model)
-    start = starting_step(run_dir, settings, model, optimizer)
+    detection_loss = make_detection_loss(model_config.class_loss, optimisation.box_loss, coder)
+    checkpoint = checkpoint_to_resume(run_dir, settings)
+    if not checkpoint:
+        load_first_weights(settings, model)
+    optimizer = build_optimizer(optimisation, average, model)
+    start = resume(checkpoint, model, optimizer) if checkpoint else 0
     if start >= settings.max_iterations:
         print(f"nothing to do: {start} steps are done, of --max_iterations {args.max_iterations}")
         return 0
@@ -62,7 +71,7 @@ def run(args):
 
     batches = make_batches(record_sets, inputs, model, coder, start)
     reports = engine.train(
-        engine.make_train_step(model, optimizer),
+        engine.make_train_step(model, optimizer, coder, detection_loss),
         optimizer,
         batches,
         lambda step: optim.learning_rate(
@@ -122,24 +131,37 @@ def tell_flags(run_dir, flags, start):
             print(f"changed: --{name} was {before[name]}, is {value}")
 
 
-def starting_step(run_dir, settings, model, optimizer):
-    """Load what the run starts from; the number of steps done."""
+def checkpoint_to_resume(run_dir, settings):
+    """Prefix of the checkpoint that the run goes on from; None for a run without any."""
     from blitznet import checkpoints
 
     wanted = round(settings.ckpt * 1000) or None
-    if wanted or checkpoints.steps(run_dir):
-        checkpoint = checkpoints.find(run_dir, wanted)
-        step = checkpoints.restore(checkpoint, model, optimizer)
-        print(f"going on from {checkpoint}")
-        if step < checkpoints.steps(run_dir)[-1]:
-            print(
-                "warning: later checkpoints stay until training reaches their steps; "
-                "without --ckpt, training goes on from the newest",
-                file=sys.stderr,
-            )
-        if settings.init_from:
-            print("--init_from is left out of account: the run has checkpoints", file=sys.stderr)
-        return step
+    if not wanted and not checkpoints.steps(run_dir):
+        return None
+    if settings.init_from:
+        print("--init_from is left out of account: the run has checkpoints", file=sys.stderr)
+    return checkpoints.find(run_dir, wanted)
+
+
+def resume(checkpoint, model, optimizer):
+    """Load weights and the optimizer's state; the number of steps done."""
+    from blitznet import checkpoints
+
+    step = checkpoints.resume(checkpoint, model, optimizer)
+    print(f"going on from {checkpoint}")
+    if step < checkpoints.steps(checkpoint.parent)[-1]:
+        print(
+            "warning: later checkpoints stay until training reaches their steps; "
+            "without --ckpt, training goes on from the newest",
+            file=sys.stderr,
+        )
+    return step
+
+
+def load_first_weights(settings, model):
+    """Load what a run at step 0 starts from."""
+    from blitznet import checkpoints
+
     if settings.init_from:
         loaded, skipped = checkpoints.init_from(settings.init_from, model)
         print(f"{settings.init_from}: {len(loaded)} variables taken over")
@@ -156,7 +178,23 @@ def starting_step(run_dir, settings, model, optimizer):
             "there are no pre-trained trunk weights to start from: give --init_from PREFIX of a "
             "checkpoint, or --random_trunk_init to start from random weights"
         )
-    return 0
+
+
+def build_optimizer(settings, average, model):
+    """The `optim.Optimizer` of `OptimConfig` and `AverageConfig`."""
+    from blitznet import optim
+
+    averaging = None
+    if average.average_weights != "none":
+        averaging = optim.Averaging(
+            average.average_weights,
+            decay=average.average_decay,
+            start=average.average_start or 1,
+            period=average.average_period,
+        )
+    return optim.build_optimizer(
+        settings.optimizer, model, settings.weight_decay, settings.lookahead, averaging
+    )
 
 
 def make_batches(record_sets, inputs, model, coder, start):

@@ -2,7 +2,8 @@
 
 A checkpoint is TensorFlow's tensor bundle (`.index` and `.data-*`) under plain names, so that
 any `tf.train.load_checkpoint` reads it and both Keras generations share it:
-`net/<variable path>`, `optimizer/<name>/slot_<i>`, `step`.
+`net/<variable path>`, `average/<variable path>` (averaged weights, where there are any),
+`optimizer/<name>/<kind of slot>/<variable path>`, `step`.
 """
 
 import re
@@ -16,6 +17,7 @@ from blitznet.variables import tf_variable, variables_by_path
 
 _NAME = re.compile(r"model\.ckpt-(\d+)\.index")
 _NET = "net/"
+_AVERAGE = "average/"
 _OPTIMIZER = "optimizer/"
 _STEP = "step"
 _PARTIAL = ".partial-"
@@ -50,11 +52,13 @@ def find(folder, step=None):
 def save(folder, step, model, optimizer=None):
     """Write the checkpoint of `step`; it appears whole or not at all.
 
-    Returns its prefix. The optimizer, if given, must be built.
+    Returns its prefix. `optimizer` is an `optim.Optimizer`, or None.
     """
     named = {_NET + path: variable for path, variable in variables_by_path(model).items()}
     if optimizer:
         named.update(_optimizer_state(optimizer))
+        if optimizer.has_average(step):
+            named.update({_AVERAGE + path: v for path, v in optimizer.averages.items()})
     tensors = [tf.convert_to_tensor(variable) for variable in named.values()]
     tensors.append(tf.constant(step, tf.int64))
     names = [*named, _STEP]
@@ -79,34 +83,68 @@ def save(folder, step, model, optimizer=None):
     return target
 
 
-def restore(checkpoint, model, optimizer=None):
-    """Load a checkpoint of this very model (and optimizer); returns its step.
+def restore(checkpoint, model, averaged=True):
+    """Load the weights of a checkpoint of this very model; returns its step.
+
+    With `averaged`, those that the checkpoint has an average of are that average.
+
+    Raises:
+      FileNotFoundError: the checkpoint is not there.
+      ValueError: it does not read, or tensors are missing, left over or of other shapes; the
+        model is then unchanged.
+    """
+    reader = _open(checkpoint)
+    shapes = reader.get_variable_to_shape_map()
+    shapes = {name: s for name, s in shapes.items() if not name.startswith(_OPTIMIZER)}
+    variables = variables_by_path(model)
+    named = {_NET + path: v for path, v in variables.items()}
+    averages = {name: p for p in variables for name in [_AVERAGE + p] if name in shapes}
+    _check(checkpoint, {**named, **{name: variables[p] for name, p in averages.items()}}, shapes)
+    if averaged:
+        for name, path in averages.items():
+            named[name] = named.pop(_NET + path)
+    return _assign(checkpoint, reader, named)
+
+
+def resume(checkpoint, model, optimizer):
+    """Load weights and the state of an `optim.Optimizer`; returns the checkpoint's step.
+
+    An average that the optimizer keeps but the checkpoint lacks begins at the weights; one
+    that the checkpoint has but the optimizer does not keep is left out.
 
     Raises:
       FileNotFoundError: the checkpoint is not there.
       ValueError: it does not read, has another optimizer's state, or tensors are missing, left
-        over or of other shapes; the model is then unchanged.
+        over or of other shapes, the model being unchanged then; or the average should have
+        begun before.
     """
     reader = _open(checkpoint)
-    targets = {_NET + path: v for path, v in variables_by_path(model).items()}
-    if optimizer:
-        targets.update(_optimizer_state(optimizer))
     shapes = reader.get_variable_to_shape_map()
-    if optimizer:
-        _check_optimizer(checkpoint, optimizer, shapes)
-    expected = {_STEP: [], **{name: v.shape.as_list() for name, v in targets.items()}}
-    if not optimizer:
-        shapes = {name: s for name, s in shapes.items() if not name.startswith(_OPTIMIZER)}
-    _check(checkpoint, expected, shapes)
-    # All are read before the first is assigned: a damaged file leaves the model alone.
-    values = _read(checkpoint, reader, [*targets, _STEP])
-    for name, target in targets.items():
-        target.assign(values[name])
-    return int(values[_STEP])
+    _check_optimizer(checkpoint, optimizer, shapes)
+    variables = variables_by_path(model)
+    named = {_NET + path: v for path, v in variables.items()}
+    named.update(_optimizer_state(optimizer))
+    has_average = any(name.startswith(_AVERAGE) for name in shapes)
+    if has_average and optimizer.averages:
+        named.update({_AVERAGE + path: v for path, v in optimizer.averages.items()})
+    elif has_average:
+        shapes = {name: s for name, s in shapes.items() if not name.startswith(_AVERAGE)}
+    _check(checkpoint, named, shapes)
+    step = _assign(checkpoint, reader, named)
+    if optimizer.averages and not has_average:
+        optimizer.begin_average(step, variables)
+    return step
+
+
+def has_average(checkpoint):
+    """Whether a checkpoint holds averaged weights; raises as `restore`."""
+    return any(n.startswith(_AVERAGE) for n in _open(checkpoint).get_variable_to_shape_map())
 
 
 def init_from(checkpoint, model):
     """Take over from a checkpoint of this project what fits by name and shape.
+
+    The average of a weight is taken where the checkpoint has it.
 
     Returns:
       `(loaded, skipped)`: sorted variable paths of the model that were taken over and that
@@ -122,23 +160,19 @@ def init_from(checkpoint, model):
     loaded = sorted(p for p, v in variables.items() if shapes.get(_NET + p) == v.shape.as_list())
     if not loaded:
         raise ValueError(f"{checkpoint} has no variable that fits this model")
-    values = _read(checkpoint, reader, [_NET + path for path in loaded])
-    for path in loaded:
-        variables[path].assign(values[_NET + path])
+    names = {p: _AVERAGE + p if _AVERAGE + p in shapes else _NET + p for p in loaded}
+    values = _read(checkpoint, reader, names.values())
+    for path, name in names.items():
+        variables[path].assign(values[name])
     return loaded, sorted(variables.keys() - loaded)
 
 
 def _optimizer_state(optimizer):
-    """The optimizer's iteration count and slots; order is what names the slots."""
-    name = _OPTIMIZER + _kind(optimizer)
-    slots = [v for v in map(tf_variable, optimizer.variables) if v.shape.rank]
-    state = {f"{name}/slot_{i}": slot for i, slot in enumerate(slots)}
+    """The optimizer's iteration count and slots, by their names in a checkpoint."""
+    name = _OPTIMIZER + optimizer.name
+    state = {f"{name}/{key}": slot for key, slot in optimizer.slots.items()}
     state[f"{name}/iterations"] = tf_variable(optimizer.iterations)
     return state
-
-
-def _kind(optimizer):
-    return type(optimizer).__name__.lower()
 
 
 def _check_optimizer(checkpoint, optimizer, names):
@@ -149,10 +183,10 @@ def _check_optimizer(checkpoint, optimizer, names):
             f"{checkpoint} has weights but no optimizer state, so training cannot go on from it; "
             f"another run can start from its weights: --init_from {checkpoint}"
         )
-    if kinds != [_kind(optimizer)]:
+    if kinds != [optimizer.name]:
         raise ValueError(
             f"{checkpoint} has the state of the optimizer {', '.join(kinds)}, "
-            f"this one is {_kind(optimizer)}"
+            f"this one is {optimizer.name}"
         )
 
 
@@ -174,8 +208,18 @@ def _read(checkpoint, reader, names):
         raise ValueError(f"{checkpoint} is damaged: {error}") from None
 
 
-def _check(checkpoint, expected, found):
-    """ValueError, naming the tensors, unless the dicts name -> shape are equal."""
+def _assign(checkpoint, reader, named):
+    """Read a tensor into each variable of `named`, name -> variable; the checkpoint's step."""
+    # All are read before the first is assigned: a damaged file leaves the model alone.
+    values = _read(checkpoint, reader, [*named, _STEP])
+    for name, variable in named.items():
+        variable.assign(values[name])
+    return int(values[_STEP])
+
+
+def _check(checkpoint, named, found):
+    """ValueError, naming the tensors, unless `found` (name -> shape) is the step and `named`."""
+    expected = {_STEP: [], **{name: v.shape.as_list() for name, v in named.items()}}
     problems = [f"missing: {name}" for name in expected if name not in found]
     problems += [f"left over: {name}" for name in found if name not in expected]
     problems += [

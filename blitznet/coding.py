@@ -1,4 +1,4 @@
-"""Matching of prior boxes with ground truth, and the offsets between the two."""
+"""Matching of prior boxes with ground truth, and what the network's numbers mean."""
 
 import tensorflow as tf
 
@@ -13,10 +13,15 @@ class PriorCoder:
 
     Attributes:
       priors: float32 `[P, 4]`, `x, y, w, h`, normalised.
+      class_loss: the loss that the class logits are trained with, which says how they are read:
+        "softmax" over all classes, or "focal", a sigmoid for each class but the background.
     """
 
-    def __init__(self, priors, iou_threshold=0.5, variances=(0.1, 0.1, 0.2, 0.2)):
+    def __init__(
+        self, priors, iou_threshold=0.5, variances=(0.1, 0.1, 0.2, 0.2), class_loss="softmax"
+    ):
         self.priors = tf.constant(priors, tf.float32)
+        self.class_loss = class_loss
         self._iou_threshold = iou_threshold
         self._variances = tf.constant(variances, tf.float32)
 
@@ -50,12 +55,39 @@ class PriorCoder:
         there, and the other corner is clipped above at 1. So a box that lies wholly beyond the
         right or lower edge comes out with its first corner above 1.
         """
+        corner, wh = self._corner_and_size(location)
+        corner = tf.maximum(corner, 0.0)
+        far = tf.minimum(corner + wh, 1.0)
+        return tf.concat([corner[..., ::-1], far[..., ::-1]], axis=-1)
+
+    def decode_unclipped(self, location):
+        """As `decode`, but boxes may reach beyond the picture: losses need the slope there."""
+        corner, wh = self._corner_and_size(location)
+        return tf.concat([corner[..., ::-1], (corner + wh)[..., ::-1]], axis=-1)
+
+    def class_scores(self, confidence):
+        """Scores `[..., P, C-1]` in [0, 1] of the classes 1..C-1 for logits `[..., P, C]`."""
+        if self.class_loss == "focal":
+            return tf.sigmoid(confidence[..., 1:])
+        return tf.nn.softmax(confidence)[..., 1:]
+
+    def best_class(self, confidence):
+        """The likeliest class `[..., P]` int32 for logits `[..., P, C]`, 0 for the background.
+
+        Under focal loss that is the background where no class has a score above 1/2.
+        """
+        if self.class_loss == "focal":
+            # A logit of 0 is a score of 1/2.
+            background = tf.zeros_like(confidence[..., :1])
+            confidence = tf.concat([background, confidence[..., 1:]], axis=-1)
+        return tf.argmax(confidence, axis=-1, output_type=tf.int32)
+
+    def _corner_and_size(self, location):
+        """Top-left corners and sizes `[..., P, 2]` (x, y), unclipped, for offsets."""
         centre, size = self._centre_and_size(self.priors)
         location *= self._variances
         wh = tf.exp(location[..., 2:]) * size
-        corner = tf.maximum(location[..., :2] * size + centre - wh / 2, 0.0)
-        far = tf.minimum(corner + wh, 1.0)
-        return tf.concat([corner[..., ::-1], far[..., ::-1]], axis=-1)
+        return location[..., :2] * size + centre - wh / 2, wh
 
     def _match(self, boxes):
         """Index of the `xywh` box of each prior `[P]` int32, -1 for none."""

@@ -18,11 +18,12 @@ class NonFiniteLoss(RuntimeError):
     """A loss or gradient became NaN or infinite; the text names terms, step and pictures."""
 
 
-def batch_losses(model, outputs, batch):
+def batch_losses(model, outputs, batch, detection_loss=detection_loss):
     """All loss terms of a batch, and their unweighted sum as `total`.
 
-    `outputs`: what the model answered for the batch's images. Tasks without targets in the
-    batch do not count.
+    `outputs`: what the model answered for the batch's images. `detection_loss`: as
+    `losses.detection.make_detection_loss` gives it. Tasks without targets in the batch do not
+    count.
     """
     losses = {}
     if keys.PRIOR_LABELS in batch:
@@ -42,27 +43,32 @@ def batch_losses(model, outputs, batch):
     return losses
 
 
-def make_train_step(model, optimizer):
-    """A compiled `batch -> (losses, scores)`, both dicts of scalars, that updates the weights."""
+def make_train_step(model, optimizer, coder=None, detection_loss=detection_loss):
+    """A compiled `batch -> (losses, scores)`, both dicts of scalars, that updates the weights.
+
+    `coder` is the network's `PriorCoder`, None without detection; `detection_loss` as for
+    `batch_losses`.
+    """
 
     @tf.function
     def train_step(batch):
         with tf.GradientTape() as tape:
             outputs = model(batch[keys.IMAGE], training=True)
-            losses = batch_losses(model, outputs, batch)
+            losses = batch_losses(model, outputs, batch, detection_loss)
         gradients = tape.gradient(losses[keys.LOSS_TOTAL], model.trainable_variables)
         optimizer.apply_gradients(zip(gradients, model.trainable_variables))
-        scores = _batch_scores(outputs, batch)
+        scores = _batch_scores(outputs, batch, coder)
         scores["gradient_norm"] = tf.linalg.global_norm(gradients)
         return losses, scores
 
     return train_step
 
 
-def _batch_scores(outputs, batch):
+def _batch_scores(outputs, batch, coder):
     scores = {}
     if keys.PRIOR_LABELS in batch:
-        scores.update(monitor.prior_scores(outputs[keys.CONFIDENCE], batch[keys.PRIOR_LABELS]))
+        predicted = coder.best_class(outputs[keys.CONFIDENCE])
+        scores.update(monitor.prior_scores(predicted, batch[keys.PRIOR_LABELS]))
     if keys.MASK in batch:
         logits, mask = outputs[keys.SEGMENTATION], batch[keys.MASK]
         scores["pixel_accuracy"] = monitor.pixel_accuracy(logits, mask)

@@ -53,14 +53,15 @@ class Conv:
     bn_decay: float = 0.9
     weight_decay: float = 0.0
 
-    def plain(self, filters, kernel, name, initializer="glorot_uniform", activation=None):
-        """A convolution layer with bias and SAME padding, without batch norm."""
+    def plain(self, filters, kernel, name, initializer="glorot_uniform", bias=0.0, activation=None):
+        """A convolution layer with SAME padding and a bias that starts at `bias`, no batch norm."""
         return keras.layers.Conv2D(
             filters,
             kernel,
             padding="same",
             activation=activation,
             kernel_initializer=initializer,
+            bias_initializer=keras.initializers.Constant(bias),
             kernel_regularizer=self._regularizer(),
             name=name,
         )

@@ -3,20 +3,19 @@
 import tensorflow as tf
 
 
-def prior_scores(confidence, prior_labels):
+def prior_scores(predicted, prior_labels):
     """How well prior boxes are told from the background, and how well classified.
 
     Args:
-      confidence: `[B, P, C]` logits.
+      predicted: `[B, P]` int32, the likeliest class of each prior box.
       prior_labels: `[B, P]` int, 0 for negatives.
 
     Returns:
-      dict of float32 scalars. A prior box is found if it is positive and its best class is
-      some object: `precision` (found / predicted as some object) and `recall` (found /
+      dict of float32 scalars. A prior box is found if it is positive and its likeliest class
+      is some object: `precision` (found / predicted as some object) and `recall` (found /
       positive), as the original reports them; `accuracy`, the share of the positives whose
       best class is their label; `positives` for each picture. 0 / 0 is 0.
     """
-    predicted = tf.argmax(confidence, axis=-1, output_type=prior_labels.dtype)
     positive = prior_labels > 0
     found = _count(positive & (predicted > 0))
     right = _count(positive & (predicted == prior_labels))

@@ -1,5 +1,6 @@
 """A run's folder: `flags.json` says what network its checkpoints hold and how they came about."""
 
+import inspect
 import json
 import subprocess
 from importlib import metadata
@@ -71,10 +72,19 @@ def read_flags(run_dir):
 
 def differences(old, new):
     """What sets two descriptions' networks and classes apart: `{name: (old, new)}`."""
-    old, new = ({**d["model"], "class_names": d["class_names"]} for d in (old, new))
+    old, new = ({**full_shape(d["model"]), "class_names": d["class_names"]} for d in (old, new))
     return {
         k: (old.get(k), new.get(k)) for k in old.keys() | new.keys() if old.get(k) != new.get(k)
     }
+
+
+def full_shape(shape):
+    """All arguments of `build_model`: those of `shape`, and defaults for what it leaves out.
+
+    So a description of a program that knew fewer arguments still says what its network is.
+    """
+    parameters = inspect.signature(build_model).parameters
+    return {**{name: parameter.default for name, parameter in parameters.items()}, **shape}
 
 
 def check_same_network(run_dir, description):
@@ -106,12 +116,16 @@ def build(description, **arguments):
 
 def make_coder(model, shape):
     """`PriorCoder` on the prior boxes of a built model; `shape`: its `build_model` arguments."""
+    shape = full_shape(shape)
     scales = prior_scales(shape["image_size"], shape["x4"])
-    return PriorCoder(prior_boxes(source_sides(model), scales))
+    priors = prior_boxes(source_sides(model), scales)
+    return PriorCoder(priors, class_loss=shape["class_loss"])
 
 
 def load(run_dir, step=None):
     """`(model, coder, description, step)` of a run's checkpoint, the newest without `step`.
+
+    The weights are their average where the checkpoint has one.
 
     Raises:
       FileNotFoundError: no run, or no such checkpoint.

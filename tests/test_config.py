@@ -18,6 +18,7 @@ MODEL = {
     "det_kernel": 3,
     "n_base_channels": 64,
     "seg_filter_size": 1,
+    "class_loss": "softmax",
     "detect": False,
     "segment": False,
 }
@@ -45,6 +46,12 @@ TRAINING = {
     "warmup_step": 0,
     "warmup_lr": 1e-5,
     "optimizer": "adam",
+    "box_loss": "smooth_l1",
+    "lookahead": False,
+    "average_weights": "none",
+    "average_decay": 0.999,
+    "average_start": None,
+    "average_period": 100,
     "zoomout_prob": 0.5,
     "lr_decay": [],
     "random_trunk_init": False,
@@ -56,6 +63,7 @@ TRAINING = {
 }
 EVALUATION = {
     "batch_eval": False,
+    "no_average": False,
     "min_ckpt": 0,
     "step": 1,
     "voc_iou_thresh": 0.5,
@@ -84,7 +92,7 @@ def test_evaluation_knows_every_model_flag():
     given = evaluation_args(
         *("--trunk", "resnet18", "--x4", "--image_size", "64", "--head", "shared"),
         *("--resize", "nearest", "--top_fm", "8", "--det_kernel", "1", "--n_base_channels", "4"),
-        *("--seg_filter_size", "3", "--detect", "--segment"),
+        *("--seg_filter_size", "3", "--detect", "--segment", "--class_loss", "focal"),
     )
     assert {name for name in vars(given)} >= set(MODEL)
 
@@ -150,7 +158,7 @@ def test_neither_task_given_means_both(flags, expected):
 
 def test_settings_are_frozen_and_picked_by_name():
     optimisation = config.pick(config.OptimConfig, training_args("--lr_decay", "10", "20"))
-    assert optimisation == config.OptimConfig("adam", 1e-4, 1e-5, 0, (10, 20), 5e-5, 0.9)
+    assert optimisation == config.OptimConfig(lr_decay=(10, 20))
     with pytest.raises(dataclasses.FrozenInstanceError):
         optimisation.learning_rate = 1.0
 
@@ -163,15 +171,18 @@ def test_settings_are_frozen_and_picked_by_name():
         (["--lr_decay", "10", "10"], ["--lr_decay"]),
         (["--segment", "--no_seg_gt"], ["--no_seg_gt", "--detect"]),
         (["--init_from", "x", "--random_trunk_init"], ["--init_from", "--random_trunk_init"]),
+        (["--average_weights", "swa"], ["--average_start", "swa"]),
+        (["--average_weights", "ema", "--average_start", "5"], ["--average_start", "swa"]),
+        (["--segment", "--class_loss", "focal"], ["--class_loss", "--segment"]),
+        (["--segment", "--box_loss", "giou"], ["--box_loss", "--segment"]),
     ],
 )
 def test_flags_that_do_not_go_together_are_named(flags, named):
     args = training_args(*flags)
-    parts = [config.pick(c, args) for c in (config.InputConfig, config.OptimConfig)]
+    kinds = (config.InputConfig, config.OptimConfig, config.AverageConfig, config.RunConfig)
+    parts = [config.pick(kind, args) for kind in kinds]
     with pytest.raises(ValueError) as error:
-        config.validate_training(
-            config.model_config(args), *parts, config.pick(config.RunConfig, args)
-        )
+        config.validate_training(config.model_config(args), *parts)
     assert all(text in str(error.value) for text in named)
 
 

@@ -111,7 +111,7 @@ def test_a_step_goes_down_the_gradient_of_the_total():
     Offsets 0 against targets 0.5 on one positive: smooth L1 has slope -0.5 in each of four.
     """
     model = answering(CONFIDENCE, LOCATION, SEGMENTATION)
-    step = engine.make_train_step(model, keras.optimizers.SGD(0.1))
+    step = engine.make_train_step(model, keras.optimizers.SGD(0.1), PriorCoder(PRIORS))
     losses, scores = step(batch_of(1))
     np.testing.assert_allclose(losses[keys.LOSS_BOX], 4 * 0.5 * 0.5**2)
     np.testing.assert_allclose(model.get_layer("constant").shift.numpy(), 0.1 * 2.0, rtol=1e-5)

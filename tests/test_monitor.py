@@ -13,7 +13,7 @@ def _floats(scores):
     return {name: float(value) for name, value in scores.items()}
 
 
-def _confidence(best, classes=4):
+def _logits(best, classes=4):
     """Logits whose best classes are `best`."""
     return np.eye(classes, dtype=np.float32)[np.array(best)]
 
@@ -24,11 +24,11 @@ def test_prior_scores_by_hand():
     # Three positives: two are taken for objects, one of them for the right one. Two negatives
     # are taken for objects.
     expected = {"precision": 2 / 4, "recall": 2 / 3, "accuracy": 1 / 3, "positives": 3 / 2}
-    assert _floats(prior_scores(_confidence(best), labels)) == pytest.approx(expected)
+    assert _floats(prior_scores(np.int32(best), labels)) == pytest.approx(expected)
 
 
 def test_scores_without_anything_to_find_are_zero():
-    scores = _floats(prior_scores(_confidence([[0, 0]]), np.zeros((1, 2), np.int32)))
+    scores = _floats(prior_scores(np.int32([[0, 0]]), np.zeros((1, 2), np.int32)))
     assert scores == dict.fromkeys(("precision", "recall", "accuracy", "positives"), 0)
 
 
@@ -48,7 +48,7 @@ def test_precision_and_recall_are_those_of_the_original():
         coder.encode(xywh_to_yxyx(np.float32(boxes)), np.int32(classes))[0]
         for boxes, classes in ground_truth
     ]
-    scores = _floats(prior_scores(confidence.astype(np.float32), np.stack(labels)))
+    scores = _floats(prior_scores(np.argmax(confidence, -1).astype(np.int32), np.stack(labels)))
     assert scores["precision"] == pytest.approx(0.0014018989, rel=1e-6)
     assert scores["recall"] == pytest.approx(0.354838699, rel=1e-6)
     assert scores["accuracy"] == 0
@@ -57,7 +57,7 @@ def test_precision_and_recall_are_those_of_the_original():
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32])
 def test_pixel_accuracy_by_hand(dtype):
-    logits = _confidence([[[0, 1], [2, 3]]])
+    logits = _logits([[[0, 1], [2, 3]]])
     labels = np.array([[[0, 1], [3, 255]]], dtype)
     assert float(pixel_accuracy(logits, labels)) == pytest.approx(2 / 3)
     assert float(pixel_accuracy(logits, np.full_like(labels, 255))) == 0

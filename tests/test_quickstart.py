@@ -57,7 +57,7 @@ def test_a_step_that_fails_ends_it_with_its_exit_code(tmp_path, calls, capsys, s
     statuses["training.py"] = status
     assert quickstart.main(["--output", str(tmp_path)]) == expected
     assert made[-1][0] == "training.py"
-    assert f"this step failed with exit code {status}: train" in capsys.readouterr().err
+    assert f"this step failed with exit code {status}: [4] train" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

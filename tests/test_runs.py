@@ -72,12 +72,6 @@ def test_differences_are_those_of_network_and_classes_alone():
     }
 
 
-def test_flags_of_an_older_program_lack_a_flag():
-    old = json.loads(json.dumps(description()))
-    del old["model"]["resize"]
-    assert runs.differences(old, description()) == {"resize": (None, "bilinear")}
-
-
 def test_a_run_loads_with_its_weights_and_prior_boxes(tmp_path):
     model, coder = runs.build(description())
     assert len(coder.priors) == 6 * sum(side**2 for side in source_sides(model))
@@ -102,3 +96,14 @@ def test_the_commit_is_that_of_the_checkout_or_none(monkeypatch):
 
     monkeypatch.setattr(subprocess, "run", no_git)
     assert runs.git_commit() is None
+
+
+def test_what_a_description_leaves_out_is_as_by_default():
+    older = description()
+    assert "class_loss" not in older["model"]
+    assert runs.differences(older, description(class_loss="softmax")) == {}
+    assert runs.differences(older, description(class_loss="focal")) == {
+        "class_loss": ("softmax", "focal")
+    }
+    _, coder = runs.build(older)
+    assert coder.class_loss == "softmax"

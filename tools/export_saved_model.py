@@ -27,7 +27,7 @@ def build_parser():
         epilog="example: python -m tools.export_saved_model --run_name first --ckpt 65 "
         "--output exported/first",
     )
-    config.add_run_flags(parser, "what is exported")
+    config.add_run_flags(parser)
     parser.add_argument("--output", required=True, metavar="DIR", help="gets a folder STEP")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing DIR/STEP")
     config.add_detection_flags(parser)

@@ -40,16 +40,12 @@ def build_parser():
     return parser
 
 
-def commands(output, train, val, steps):
-    """The entry points with their flags, `[(what it does, arguments of python)]`."""
-    data, archive = output / "data", output / "archive"
+def data_commands(output, train, val):
+    """What draws and encodes the data, `[(what it does, arguments of python)]`."""
+    data = output / "data"
     places = ["--data_root", data]
     encode = ["-m", "tools.encode_voc", "--year", "12", "--segmentation", "--overwrite", *places]
     encode += ["--label_map", data / "label_map.pbtxt"]
-    run = ["--run_name", RUN, "--dataset", "voc12", *places, "--archive", archive]
-    network = "--image_size 128 --trunk resnet18_half --x4 --top_fm 128 --n_base_channels 32"
-    recipe = f"--batch_size 8 --learning_rate 1e-3 --lr_decay {steps * 5 // 7}"
-    recipe += f" --augmentation none --random_trunk_init --max_iterations {steps}"
     return [
         (
             "draw the pictures",
@@ -57,13 +53,31 @@ def commands(output, train, val, steps):
         ),
         ("encode for training", [*encode, "--split", "train"]),
         ("encode for evaluation", [*encode, "--split", "val"]),
-        ("train", ["training.py", *run, "--split", "train", *network.split(), *recipe.split()]),
-        ("evaluate", ["test.py", *run, "--split", "val", "--save_first_n", _SHEET_PICTURES]),
-        (
-            "export",
-            ["-m", "tools.export_saved_model", "--run_name", RUN, "--archive", archive]
-            + ["--output", output / "exported", "--overwrite"],
-        ),
+    ]
+
+
+def run_commands(output, run, steps, *flags):
+    """What trains and evaluates a run on that data; `flags` of `training.py` win over its own."""
+    places = ["--run_name", run, "--dataset", "voc12", "--data_root", output / "data"]
+    places += ["--archive", output / "archive"]
+    network = "--image_size 128 --trunk resnet18_half --x4 --top_fm 128 --n_base_channels 32"
+    recipe = f"--batch_size 8 --learning_rate 1e-3 --lr_decay {steps * 5 // 7}"
+    recipe += f" --augmentation none --random_trunk_init --max_iterations {steps}"
+    train = ["training.py", *places, "--split", "train", *network.split(), *recipe.split()]
+    return [
+        ("train", [*train, *flags]),
+        ("evaluate", ["test.py", *places, "--split", "val", "--save_first_n", _SHEET_PICTURES]),
+    ]
+
+
+def commands(output, train, val, steps):
+    """The entry points with their flags, `[(what it does, arguments of python)]`."""
+    export = ["-m", "tools.export_saved_model", "--run_name", RUN, "--overwrite"]
+    export += ["--archive", output / "archive", "--output", output / "exported"]
+    return [
+        *data_commands(output, train, val),
+        *run_commands(output, RUN, steps),
+        ("export", export),
     ]
 
 
@@ -77,15 +91,22 @@ def main(argv=None):
     for number, (what, command) in enumerate(
         commands(output, args.train, args.val, args.steps), start=1
     ):
-        words = [str(word) for word in command]
-        print(f"\n[{number}] {what}\n    python {shlex.join(words)}", flush=True)
         began = time.monotonic()
-        status = subprocess.call([sys.executable, *words], cwd=paths.CHECKOUT)
+        status = call(f"[{number}] {what}", command)
         if status:
-            print(f"error: this step failed with exit code {status}: {what}", file=sys.stderr)
-            return status if status > 0 else 1
+            return status
         times.append((what, (time.monotonic() - began) / 60))
     return summarise(output, times)
+
+
+def call(what, command):
+    """Print and run a command of this Python; the exit code, also told where it is not 0."""
+    words = [str(word) for word in command]
+    print(f"\n{what}\n    python {shlex.join(words)}", flush=True)
+    status = subprocess.call([sys.executable, *words], cwd=paths.CHECKOUT)
+    if status:
+        print(f"error: this step failed with exit code {status}: {what}", file=sys.stderr)
+    return status if status >= 0 else 1
 
 
 def summarise(output, times):

@@ -1,32 +1,45 @@
 """Classification and box regression losses over prior boxes."""
 
+import functools
+
 import tensorflow as tf
 
-from blitznet import keys
+from blitznet import addons, keys
 
 
-def detection_loss(confidence, location, prior_labels, prior_offsets, negative_ratio=3):
-    """Softmax cross-entropy with hard negatives and smooth L1 (SSD, section 2.2).
+def make_detection_loss(class_loss, box_loss, coder):
+    """`detection_loss` with the losses of these names.
+
+    Args:
+      class_loss: "softmax" (`hard_negative_softmax`) or "focal" (`addons.focal_loss`).
+      box_loss: "smooth_l1" or "giou" (`addons.giou_loss`).
+      coder: the `PriorCoder` of the network's prior boxes.
+
+    Raises:
+      ImportError: the loss needs tensorflow-addons; says what to run.
+    """
+    class_losses = {"softmax": hard_negative_softmax, "focal": addons.focal_loss}
+    box = addons.giou_loss(coder) if box_loss == "giou" else smooth_l1
+    return functools.partial(detection_loss, class_loss=class_losses[class_loss], box_loss=box)
+
+
+def hard_negative_softmax(confidence, prior_labels, negative_ratio=3):
+    """Softmax cross-entropy over positives and hard negatives (SSD, section 2.2), summed.
 
     Negatives are mined over the whole batch, not per picture: with N positives in the batch,
     the `max(1, min(3 N, P - N))` negatives of highest cross-entropy are kept (spec section 9).
 
     Args:
       confidence: `[B, P, C]` logits.
-      location: `[B, P, 4]` predicted offsets.
       prior_labels: `[B, P]` int, 0 for negatives.
-      prior_offsets: `[B, P, 4]` target offsets.
       negative_ratio: negatives for each positive.
 
     Returns:
-      dict of scalars `class` and `box`; both 0 for a batch without positives. `class` is NaN
-      where the cross-entropy of any prior box, kept or not, is not finite.
+      A scalar; NaN where the cross-entropy of any prior box, kept or not, is not finite.
     """
     entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(prior_labels, confidence)
     positive = prior_labels > 0
     count = tf.reduce_sum(tf.cast(positive, tf.int32))
-    at_least_one = tf.cast(tf.maximum(count, 1), entropy.dtype)
-
     wanted = tf.minimum(negative_ratio * count, tf.shape(prior_labels)[1] - count)
     # Cross-entropy is never negative, so positives at -1 are taken last.
     candidates = tf.reshape(tf.where(positive, -1.0, entropy), [-1])
@@ -35,14 +48,43 @@ def detection_loss(confidence, location, prior_labels, prior_offsets, negative_r
     positives = tf.reduce_sum(tf.where(positive, entropy, 0.0))
     # top_k takes NaN last, which would hide it.
     sound = tf.reduce_all(tf.math.is_finite(entropy))
+    return tf.where(sound, positives + negatives, float("nan"))
 
-    distance = tf.reduce_sum(_smooth_l1(location - prior_offsets), axis=-1)
+
+def smooth_l1(location, prior_offsets):
+    """Smooth L1 of beta 1, summed over the four offsets: `[B, P, 4]` twice -> `[B, P]`."""
+    size = tf.abs(location - prior_offsets)
+    return tf.reduce_sum(tf.where(size < 1.0, 0.5 * size**2, size - 0.5), axis=-1)
+
+
+def detection_loss(
+    confidence,
+    location,
+    prior_labels,
+    prior_offsets,
+    class_loss=hard_negative_softmax,
+    box_loss=smooth_l1,
+):
+    """Class loss and box loss for each positive prior box of the batch.
+
+    Args:
+      confidence: `[B, P, C]` logits.
+      location: `[B, P, 4]` predicted offsets.
+      prior_labels: `[B, P]` int, 0 for negatives.
+      prior_offsets: `[B, P, 4]` target offsets.
+      class_loss: `(confidence, prior_labels) -> scalar`, summed over prior boxes.
+      box_loss: `(location, prior_offsets) -> [B, P]`; only positives count.
+
+    Returns:
+      dict of scalars `class` and `box`: the sums, divided by the number of positives (by 1
+      without any).
+    """
+    positive = prior_labels > 0
+    count = tf.reduce_sum(tf.cast(positive, confidence.dtype))
+    at_least_one = tf.maximum(count, 1.0)
+    # Negatives get their target, so that a wild offset of theirs costs no NaN in the gradient.
+    distance = box_loss(tf.where(positive[..., None], location, prior_offsets), prior_offsets)
     return {
-        keys.LOSS_CLASS: tf.where(sound, (positives + negatives) / at_least_one, float("nan")),
+        keys.LOSS_CLASS: class_loss(confidence, prior_labels) / at_least_one,
         keys.LOSS_BOX: tf.reduce_sum(tf.where(positive, distance, 0.0)) / at_least_one,
     }
-
-
-def _smooth_l1(difference):
-    size = tf.abs(difference)
-    return tf.where(size < 1.0, 0.5 * size**2, size - 0.5)

@@ -1,5 +1,7 @@
 """The BlitzNet network: trunk, downscale stream, ResSkip upscale stream, heads."""
 
+import math
+
 from tensorflow import keras
 
 from blitznet import keys
@@ -10,6 +12,9 @@ from blitznet.trunks import get_trunk
 
 HEADS = ("nonshared", "shared")
 RESIZES = ("bilinear", "nearest")
+CLASS_LOSSES = ("softmax", "focal")
+# At the start a prior box shows an object of a class with this probability.
+_FOCAL_START = 0.01
 
 
 def build_model(
@@ -25,6 +30,7 @@ def build_model(
     det_kernel=3,
     n_base_channels=64,
     seg_filter_size=1,
+    class_loss="softmax",
     weight_decay=5e-5,
     bn_decay=0.9,
 ):
@@ -42,6 +48,9 @@ def build_model(
       det_kernel: kernel side of the detection convolutions.
       n_base_channels, seg_filter_size: depth and kernel side of the segmentation
         convolutions on each source.
+      class_loss: what the class logits are trained with; for "focal" their biases start at
+        -log(99), so that the many negatives do not swamp the first steps (arXiv 1708.02002,
+        section 4.1).
       weight_decay: penalty `weight_decay * sum(w ** 2) / 2` on kernels, in `model.losses`.
       bn_decay: momentum of the moving batch-norm statistics.
 
@@ -53,7 +62,10 @@ def build_model(
     Raises:
       ValueError: an argument is outside what is described here.
     """
-    _check(num_classes, image_size, detect, segment, head, resize, top_fm)
+    _check(num_classes, image_size, detect, segment, top_fm)
+    _check_names(
+        head=(head, HEADS), resize=(resize, RESIZES), class_loss=(class_loss, CLASS_LOSSES)
+    )
     conv = Conv(bn_decay, weight_decay)
     images = keras.Input((image_size, image_size, 3), name="images")
     pyramid = _downscale(images, conv, get_trunk(trunk), image_size)
@@ -62,9 +74,10 @@ def build_model(
     outputs = {}
     if detect:
         shared = head == "shared"
-        for name, width in ((keys.CONFIDENCE, num_classes), (keys.LOCATION, 4)):
+        start = -math.log(1 / _FOCAL_START - 1) if class_loss == "focal" else 0.0
+        for name, width, bias in ((keys.CONFIDENCE, num_classes, start), (keys.LOCATION, 4, 0.0)):
             outputs[name] = detection_head(
-                sources, conv, width, PRIORS_PER_CELL, name, det_kernel, shared
+                sources, conv, width, PRIORS_PER_CELL, name, det_kernel, shared, bias
             )
     if segment:
         outputs[keys.SEGMENTATION] = segmentation_head(
@@ -86,19 +99,21 @@ def segmentation_side(model):
     return model.get_layer(keys.SEGMENTATION).output.shape[1]
 
 
-def _check(num_classes, image_size, detect, segment, head, resize, top_fm):
+def _check(num_classes, image_size, detect, segment, top_fm):
     if not (detect or segment):
         raise ValueError("nothing to build: set detect, segment or both")
     if num_classes < 2:
         raise ValueError(f"num_classes counts the background too: at least 2, got {num_classes}")
     if image_size < 32:
         raise ValueError(f"image_size is at least 32 pixels, got {image_size}")
-    if head not in HEADS:
-        raise ValueError(f"unknown head {head!r}: choose one of {', '.join(HEADS)}")
-    if resize not in RESIZES:
-        raise ValueError(f"unknown resize {resize!r}: choose one of {', '.join(RESIZES)}")
     if top_fm < 4 or top_fm % 4:
         raise ValueError(f"top_fm is a positive multiple of 4, got {top_fm}")
+
+
+def _check_names(**arguments):
+    for argument, (name, names) in arguments.items():
+        if name not in names:
+            raise ValueError(f"unknown {argument} {name!r}: choose one of {', '.join(names)}")
 
 
 def _downscale(images, conv, trunk, image_size):

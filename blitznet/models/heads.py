@@ -5,7 +5,7 @@ from tensorflow import keras
 from blitznet.layers import LegacyResize
 
 
-def detection_head(sources, conv, outputs, priors_per_cell, name, kernel=3, shared=False):
+def detection_head(sources, conv, outputs, priors_per_cell, name, kernel=3, shared=False, bias=0.0):
     """Predict `outputs` numbers for each prior box, from every source.
 
     Args:
@@ -16,6 +16,7 @@ def detection_head(sources, conv, outputs, priors_per_cell, name, kernel=3, shar
       name: "location" or "confidence"; layers are `<name>_<source>` or `<name>_shared`.
       kernel: side of the convolution's kernel.
       shared: one convolution for all the sources instead of one for each.
+      bias: where the biases start.
 
     Returns:
       `[B, P, outputs]`: sources in order, each row-major, prior boxes of a cell fastest.
@@ -25,7 +26,7 @@ def detection_head(sources, conv, outputs, priors_per_cell, name, kernel=3, shar
         initializer = keras.initializers.VarianceScaling(
             0.1, mode="fan_in", distribution="truncated_normal"
         )
-        return conv.plain(priors_per_cell * outputs, kernel, f"{name}_{suffix}", initializer)
+        return conv.plain(priors_per_cell * outputs, kernel, f"{name}_{suffix}", initializer, bias)
 
     one_for_all = new_layer("shared") if shared else None
     flat = []

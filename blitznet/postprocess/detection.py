@@ -6,7 +6,7 @@ from blitznet import keys
 
 
 def detections(confidence, location, coder, settings):
-    """Softmax, decoding, top-k per class, NMS per class, top-k per picture.
+    """Class scores, decoding, top-k per class, NMS per class, top-k per picture.
 
     Args:
       confidence: `[B, P, C]` logits, class 0 the background.
@@ -19,7 +19,7 @@ def detections(confidence, location, coder, settings):
       `detection_boxes` `[B, K, 4]` `yxyx` in [0, 1], `detection_scores` `[B, K]`,
       `detection_classes` `[B, K]` int32 in 1..C-1, `num_detections` `[B]` int32.
     """
-    scores = tf.transpose(tf.nn.softmax(confidence)[..., 1:], [0, 2, 1])
+    scores = tf.transpose(coder.class_scores(confidence), [0, 2, 1])
     number = tf.minimum(settings.top_k_nms, tf.shape(scores)[2])
     best_scores, best = tf.math.top_k(scores, number)
     boxes = tf.gather(coder.decode(location), best, batch_dims=1)
