@@ -1,6 +1,5 @@
 """A run's folder: flags.json round trips, differences, and the network that it describes."""
 
-import json
 import subprocess
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""`make setup` picks a Python that TensorFlow has, and gets by without ensurepip and libGL."""
+"""`make setup` picks a Python that the stack has, and gets by without ensurepip and libGL."""
 
 import subprocess
 import sys
@@ -6,29 +6,77 @@ import sys
 import pytest
 
 from tools import setup_venv
+from tools.setup_venv import ADDONS, CURRENT
 
 
 @pytest.mark.parametrize(
-    ("version", "expected"),
-    [((3, 8), False), ((3, 9), True), ((3, 13), True), ((3, 14), False), ((2, 7), False)],
+    ("version", "current", "addons"),
+    [
+        ((2, 7), False, False),
+        ((3, 8), False, False),
+        ((3, 9), True, True),
+        ((3, 11), True, True),
+        ((3, 12), True, False),
+        ((3, 13), True, False),
+        ((3, 14), False, False),
+    ],
 )
-def test_supported_pythons_are_those_with_tensorflow_wheels(version, expected):
-    assert setup_venv.supported(version) is expected
+def test_supported_pythons_are_those_with_tensorflow_wheels(version, current, addons):
+    assert setup_venv.supported(version, CURRENT) is current
+    assert setup_venv.supported(version, ADDONS) is addons
 
 
-def test_the_newest_supported_python_on_path_is_found(monkeypatch, tmp_path):
-    for minor in (8, 10, 12, 14):
+@pytest.mark.parametrize(("stack", "newest"), [(CURRENT, 12), (ADDONS, 10)])
+def test_the_newest_supported_python_on_path_is_found(monkeypatch, tmp_path, stack, newest):
+    # Version managers leave commands for Pythons that they do not let run: 3.11 here.
+    for minor in (8, 9, 10, 11, 12, 14):
         script = tmp_path / f"python3.{minor}"
-        script.write_text("#!/bin/sh\nexit 0\n")
+        script.write_text(f"#!/bin/sh\nexit {int(minor == 11)}\n")
         script.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert setup_venv.find_python() == str(tmp_path / "python3.12")
+    assert setup_venv.find_python(stack) == str(tmp_path / f"python3.{newest}")
 
 
-def test_no_supported_python_says_which_are_needed_and_how_to_name_one(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("stack", "sentence"),
+    [
+        (CURRENT, r"TensorFlow needs Python 3\.9 to 3\.13,.*`make setup PYTHON="),
+        (ADDONS, r"tensorflow-addons.* need Python 3\.9 to 3\.11,.*setup-addons PYTHON_ADDONS="),
+    ],
+)
+def test_no_supported_python_says_which_are_needed_and_how_to_name_one(
+    monkeypatch, tmp_path, stack, sentence
+):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SystemExit, match=r"3\.9 to 3\.13.*make setup PYTHON="):
-        setup_venv.find_python()
+    with pytest.raises(SystemExit, match=sentence):
+        setup_venv.find_python(stack)
+
+
+def test_a_python_too_new_for_the_addons_hands_over_to_an_older_one(monkeypatch):
+    commands = []
+
+    def execv(program, command):
+        commands.append([program, *command])
+        raise SystemExit
+
+    monkeypatch.setattr(setup_venv.sys, "version_info", (3, 12, 1))
+    monkeypatch.setattr(setup_venv, "find_python", lambda stack: f"{stack.newest[1]}/python")
+    monkeypatch.setattr(setup_venv.os, "execv", execv)
+    with pytest.raises(SystemExit):
+        setup_venv.main(["/x/.venv-addons", "--addons"])
+    python = "11/python"
+    assert commands == [[python, python, setup_venv.__file__, "/x/.venv-addons", "--addons"]]
+
+
+@pytest.mark.parametrize(
+    ("flags", "extras"), [([], "[dev,plot]"), (["--addons"], "[addons,dev,plot]")]
+)
+def test_each_environment_gets_its_extras(environment, monkeypatch, tmp_path, flags, extras):
+    calls = environment("")
+    monkeypatch.setattr(setup_venv, "usable", lambda python, stack: True)
+    monkeypatch.setattr(setup_venv, "supported", lambda version, stack: True)
+    setup_venv.main([str(tmp_path), *flags])
+    assert calls[-1] == ("install", "--editable", f"{setup_venv.CHECKOUT}{extras}")
 
 
 def test_without_apt_the_missing_ensurepip_is_explained(monkeypatch, tmp_path):
@@ -38,8 +86,8 @@ def test_without_apt_the_missing_ensurepip_is_explained(monkeypatch, tmp_path):
 
 
 def test_a_missing_environment_is_unusable_and_the_running_python_is_usable(tmp_path):
-    assert not setup_venv.usable(tmp_path / "bin" / "python")
-    assert setup_venv.usable(setup_venv.Path(sys.executable))
+    assert not setup_venv.usable(tmp_path / "bin" / "python", CURRENT)
+    assert setup_venv.usable(setup_venv.Path(sys.executable), CURRENT)
 
 
 @pytest.fixture

@@ -13,12 +13,29 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
-# Pythons that TensorFlow has wheels for: 2.20 is the last for 3.9, 2.21 has 3.10 to 3.13.
-OLDEST, NEWEST = (3, 9), (3, 13)
+
+class Stack(NamedTuple):
+    """One of the two environments: what it needs, for whom, and how its Python is named."""
+
+    extras: str
+    newest: tuple
+    needed_by: str
+    command: str
+
+
+# TensorFlow 2.15 and 2.20 have wheels for Python 3.9, 2.21 for 3.10 to 3.13.
+OLDEST = (3, 9)
+CURRENT = Stack("dev,plot", (3, 13), "TensorFlow needs", "make setup PYTHON")
+ADDONS = Stack(
+    "addons,dev,plot",
+    (3, 11),
+    "tensorflow-addons and TensorFlow 2.15 need",
+    "make setup-addons PYTHON_ADDONS",
+)
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-EXTRAS = "dev,plot"
 OPENCV_APT_PACKAGES = "libgl1 libglib2.0-0 libxcb1"
 
 
@@ -26,48 +43,53 @@ def main(arguments=None):
     """Set up the environment; exit non-zero with one sentence when a step cannot be done."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", nargs="?", default=".venv", help="the environment's folder")
-    folder = Path(parser.parse_args(arguments).folder).absolute()
-    if not supported(sys.version_info[:2]):
-        other = find_python()
+    parser.add_argument(
+        "--addons", action="store_true", help="TensorFlow 2.15 with tensorflow-addons"
+    )
+    args = parser.parse_args(arguments)
+    folder = Path(args.folder).absolute()
+    stack = ADDONS if args.addons else CURRENT
+    if not supported(sys.version_info[:2], stack):
+        other = find_python(stack)
         say(f"{sys.executable} is unsupported, taking {other}")
-        os.execv(other, [other, __file__, str(folder)])
+        os.execv(other, [other, __file__, str(folder), *["--addons"] * args.addons])
     try:
         python = folder / "bin" / "python"
-        if not usable(python):
+        if not usable(python, stack):
             create(folder)
         pip(python, "install", "--quiet", "--upgrade", "pip")
-        pip(python, "install", "--editable", f"{CHECKOUT}[{EXTRAS}]")
+        pip(python, "install", "--editable", f"{CHECKOUT}[{stack.extras}]")
         repair_opencv(python)
     except subprocess.CalledProcessError as error:
         command = " ".join(str(word) for word in error.cmd)
         sys.exit(f"setup_venv: this command failed, its message is above: {command}")
 
 
-def supported(version):
-    """Whether TensorFlow can be installed for this Python, `(major, minor)`."""
-    return OLDEST <= tuple(version) <= NEWEST
+def supported(version, stack):
+    """Whether a `Stack` can be installed for this Python, `(major, minor)`."""
+    return OLDEST <= tuple(version) <= stack.newest
 
 
-def find_python():
-    """Path of the newest supported Python on PATH; exits with one sentence when there is none."""
-    for minor in range(NEWEST[1], OLDEST[1] - 1, -1):
+def find_python(stack):
+    """Path of the newest Python on PATH for a `Stack`; exits with one sentence without one."""
+    for minor in range(stack.newest[1], OLDEST[1] - 1, -1):
         found = shutil.which(f"python3.{minor}")
         if found and subprocess.call([found, "-c", ""], stderr=subprocess.DEVNULL) == 0:
             return found
     running = ".".join(map(str, sys.version_info[:2]))
     sys.exit(
-        f"setup_venv: TensorFlow needs Python 3.{OLDEST[1]} to 3.{NEWEST[1]}, but "
+        f"setup_venv: {stack.needed_by} Python 3.{OLDEST[1]} to 3.{stack.newest[1]}, but "
         f"{sys.executable} is Python {running} and no other is on PATH: install one and run "
-        "`make setup PYTHON=/path/to/python3`"
+        f"`{stack.command}=/path/to/python3.{stack.newest[1]}`"
     )
 
 
-def usable(python):
-    """Whether this is the interpreter of a working environment: supported, and with pip."""
+def usable(python, stack):
+    """Whether this is the interpreter of a working environment: fit for the `Stack`, with pip."""
     if not python.exists():
         return False
     result = attempt(python, "-c", "import pip, sys; print(*sys.version_info[:2])")
-    return result.returncode == 0 and supported(map(int, result.stdout.split()))
+    return result.returncode == 0 and supported(map(int, result.stdout.split()), stack)
 
 
 def create(folder):
@@ -94,7 +116,10 @@ def fetch_pip_wheel(scratch):
     apt-get checks its signature; its lists and caches go below `scratch`, since those of the
     system may be empty and only root can fill them. Exits with the remedy when that fails.
     """
-    remedy = "as root run `apt-get install python3-venv`, or choose another Python with PYTHON=..."
+    remedy = (
+        "as root run `apt-get install python3-venv`, or choose another Python with PYTHON=... "
+        "(for the addons PYTHON_ADDONS=...)"
+    )
     if not shutil.which("apt-get"):
         sys.exit(f"setup_venv: {sys.executable} has neither ensurepip nor pip: {remedy}")
     lists, cache = scratch / "lists", scratch / "cache"
