@@ -52,6 +52,7 @@ setup(
             "setuptools<81",  # tensorboard 2.15 imports pkg_resources
         ],
         "plot": ["matplotlib"],
+        "sbd": ["scipy"],
         "dev": [
             "pytest",
             "pytest-xdist",
@@ -59,6 +60,7 @@ setup(
             "ruff",
             "pre-commit",
             "pre-commit-hooks",
+            "scipy",  # tests write .mat files
         ],
     },
     classifiers=[
