@@ -337,6 +337,9 @@ def validate_training(model, inputs, optim, average, run):
     """
     if model.top_fm % 4:
         raise ValueError(f"--top_fm must be a multiple of 4, got {model.top_fm}")
+    trunks.check_fits(
+        model.trunk, model.image_size, x4=model.x4, head=model.head, det_kernel=model.det_kernel
+    )
     if list(optim.lr_decay) != sorted(set(optim.lr_decay)):
         raise ValueError(f"--lr_decay must rise from step to step, got {optim.lr_decay}")
     if inputs.no_seg_gt and not model.detect:

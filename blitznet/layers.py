@@ -41,6 +41,33 @@ class LegacyResize(keras.layers.Layer):
         return {**super().get_config(), "side": self.side, "method": self.method}
 
 
+@keras.utils.register_keras_serializable("blitznet")
+class SpatialL2Norm(keras.layers.Layer):
+    """Every channel of `[B, H, W, D]` at L2 norm 1 over height and width, times a learned scale.
+
+    SSD's own paper (arXiv 1512.02325, section 3.1) normalises over the channels; the original
+    BlitzNet does this. `start` is the initial scale of all channels.
+    """
+
+    def __init__(self, start=20.0, **kwargs):
+        super().__init__(**kwargs)
+        self.start = start
+
+    def build(self, input_shape):
+        self.scale = self.add_weight(
+            name="scale",
+            shape=(input_shape[-1],),
+            initializer=keras.initializers.Constant(self.start),
+        )
+        super().build(input_shape)
+
+    def call(self, maps):
+        return tf.nn.l2_normalize(maps, axis=[1, 2], epsilon=1e-12) * self.scale
+
+    def get_config(self):
+        return {**super().get_config(), "start": self.start}
+
+
 @dataclass(frozen=True)
 class Conv:
     """Makes convolutions with one network's batch-norm decay and weight decay.
@@ -53,17 +80,31 @@ class Conv:
     bn_decay: float = 0.9
     weight_decay: float = 0.0
 
-    def plain(self, filters, kernel, name, initializer="glorot_uniform", bias=0.0, activation=None):
-        """A convolution layer with SAME padding and a bias that starts at `bias`, no batch norm."""
+    def plain(
+        self,
+        filters,
+        kernel,
+        name,
+        initializer="glorot_uniform",
+        bias=0.0,
+        activation=None,
+        padding="same",
+        **arguments,
+    ):
+        """A convolution layer with a bias that starts at `bias`, no batch norm.
+
+        `arguments` are further ones of `keras.layers.Conv2D`, such as `strides`.
+        """
         return keras.layers.Conv2D(
             filters,
             kernel,
-            padding="same",
+            padding=padding,
             activation=activation,
             kernel_initializer=initializer,
             bias_initializer=keras.initializers.Constant(bias),
             kernel_regularizer=self._regularizer(),
             name=name,
+            **arguments,
         )
 
     def norm(self, x, filters, kernel, name, stride=1, relu=True, padding="same"):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# Aspect ratios on every source of a ResNet trunk.
 RATIOS = (2.0, 3.0)
 PRIORS_PER_CELL = 2 + 2 * len(RATIOS)
 # From this image size on, the original's configuration for 512 pixels applies.
@@ -29,31 +30,40 @@ _SCALES = {
 
 
 def prior_scales(image_size, x4):
-    """The original's scales: those of 512 from 512 pixels on, those of 300 below."""
+    """The original's scales on ResNet: those of 512 from 512 pixels on, those of 300 below."""
     return _SCALES[(image_size >= LARGE_IMAGE, x4)]
 
 
-def prior_boxes(sides, scales, ratios=RATIOS):
+def priors_per_cell(sources, ratios=None):
+    """Number of prior boxes of one cell, for each of so many sources; `ratios` as below."""
+    return tuple(2 + 2 * len(of_source) for of_source in ratios or [RATIOS] * sources)
+
+
+def prior_boxes(sides, scales, ratios=None):
     """Prior boxes of all sources (spec section 7).
 
     Args:
       sides: sides F of the square source maps, finest first; at least three.
       scales: a `PriorScales`.
-      ratios: aspect ratios r > 1; each gives a wide and a tall box.
+      ratios: for each source its aspect ratios r > 1, each of which gives a wide and a tall
+        box; None for `RATIOS` on all.
 
     Returns:
       float32 `[P, 4]`, `x, y, w, h` with the top-left corner, normalised, not clipped to the
       image: sources in order, row-major over the map, boxes of a cell fastest.
 
     Raises:
-      ValueError: fewer than three sources.
+      ValueError: fewer than three sources, or ratios for another number of them.
     """
+    ratios = ratios or [RATIOS] * len(sides)
+    if len(ratios) != len(sides):
+        raise ValueError(f"ratios for {len(ratios)} sources, but sides {tuple(sides)}")
     if len(sides) < 3:
         raise ValueError(f"prior boxes need at least 3 sources, got sides {tuple(sides)}")
     step = (scales.maximum - scales.minimum) / (len(sides) - 2)
     ladder = [scales.smallest] + [scales.minimum + i * step for i in range(len(sides))]
     per_source = [
-        _source_boxes(side, ladder[i], ladder[i + 1], ratios) for i, side in enumerate(sides)
+        _source_boxes(side, ladder[i], ladder[i + 1], ratios[i]) for i, side in enumerate(sides)
     ]
     return np.concatenate(per_source)
 

@@ -11,7 +11,8 @@ import tensorflow as tf
 from blitznet import checkpoints
 from blitznet.coding import PriorCoder
 from blitznet.models.blitznet import build_model, source_sides
-from blitznet.priors import prior_boxes, prior_scales
+from blitznet.priors import prior_boxes
+from blitznet.trunks import get_trunk
 
 FLAGS = "flags.json"
 
@@ -117,8 +118,9 @@ def build(description, **arguments):
 def make_coder(model, shape):
     """`PriorCoder` on the prior boxes of a built model; `shape`: its `build_model` arguments."""
     shape = full_shape(shape)
-    scales = prior_scales(shape["image_size"], shape["x4"])
-    priors = prior_boxes(source_sides(model), scales)
+    trunk = get_trunk(shape["trunk"])
+    scales = trunk.prior_scales(shape["image_size"], shape["x4"])
+    priors = prior_boxes(source_sides(model), scales, trunk.ratios)
     return PriorCoder(priors, class_loss=shape["class_loss"])
 
 

@@ -5,7 +5,8 @@ import json
 import numpy as np
 
 from blitznet import build_model
-from blitznet.convert.tf1_blitznet import assign
+from blitznet.convert.tf1_blitznet import assign, tf1_name
+from blitznet.variables import variables_by_path
 from helpers import CHECKOUT
 from weights_recipe import make
 
@@ -23,6 +24,7 @@ CONFIGURATIONS = {
         "head": "shared",
         "resize": "nearest",
     },
+    "vgg300": {"trunk": "vgg16", "segment": False},
 }
 
 
@@ -34,6 +36,12 @@ def variable_shapes(configuration):
 def weights(configuration):
     """Dict checkpoint variable name -> array, as the golden outputs were computed with."""
     return {name: make(name, shape) for name, shape in variable_shapes(configuration).items()}
+
+
+def recipe_weights(model):
+    """Dict checkpoint variable name -> array of the recipe, for every variable of any model."""
+    shapes = {tf1_name(path, model): v.shape for path, v in variables_by_path(model).items()}
+    return {name: make(name, tuple(shape)) for name, shape in shapes.items()}
 
 
 def golden_model(configuration):

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 import golden
-from blitznet import keys, runs
+import toy_vgg
+from blitznet import build_model, keys, runs
 from helpers import run_python
 from tools import convert_checkpoint
 from voc_fixture import write_voc
@@ -66,6 +67,36 @@ def test_wrong_flags_name_the_differences_and_write_nothing(checkpoint, tmp_path
     assert "missing: ssd_back/block_rev1/" in message
     assert "--x4" in message
     assert not (tmp_path / "r").exists()
+
+
+class TestVgg16:
+    """A checkpoint of the original's other trunk, here with an eighth of its channels."""
+
+    @pytest.fixture
+    def weights(self, monkeypatch):
+        toy_vgg.install(monkeypatch)
+        return golden.recipe_weights(build_model(trunk="vgg16", segment=False))
+
+    @pytest.fixture
+    def flags(self, weights, tmp_path):
+        checkpoint = write_tf1_checkpoint(tmp_path / "model.ckpt", weights, 4000)
+        flags = ["--checkpoint", checkpoint, "--run_name", "vgg", "--trunk", "vgg16"]
+        return [*flags, "--archive", str(tmp_path)]
+
+    def test_becomes_a_run_with_its_weights(self, weights, flags, tmp_path):
+        assert convert_checkpoint.main([*flags, "--detect"]) == 0
+        model, coder, _, step = runs.load(tmp_path / "vgg")
+        assert (step, len(coder.priors)) == (4000, 8096)
+        scale = model.get_layer("conv4_3_norm").scale
+        np.testing.assert_array_equal(scale, weights["ssd/conv4_3_scale_mult"])
+        kernel = model.get_layer("location_conv9_2").kernel
+        expected = weights["ssd/vgg_16/conv9/conv9_2/location/weights"]
+        np.testing.assert_array_equal(kernel, expected)
+
+    def test_does_without_a_segmentation_head(self, flags, tmp_path, capsys):
+        assert convert_checkpoint.main(flags) == 1
+        assert "vgg16 with --detect" in capsys.readouterr().err
+        assert not (tmp_path / "vgg").exists()
 
 
 def test_missing_checkpoint_is_named(tmp_path, capsys):

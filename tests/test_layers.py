@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from tensorflow import keras
 
 from blitznet.imaging import legacy_resize
-from blitznet.layers import CaffeInput, Conv, LegacyResize, add_relu
+from blitznet.layers import CaffeInput, Conv, LegacyResize, SpatialL2Norm, add_relu
 
 
 def _maps(*shape):
@@ -30,7 +31,34 @@ def test_resize_layer_leaves_a_map_of_the_right_size_alone():
     np.testing.assert_array_equal(LegacyResize(5)(maps), maps)
 
 
-@pytest.mark.parametrize("layer", [CaffeInput(), LegacyResize(4, "nearest"), LegacyResize(9)])
+def test_spatial_norm_by_hand():
+    """Each channel of each picture by itself; a channel of zeros stays so."""
+    maps = np.zeros((2, 2, 2, 3), np.float32)
+    maps[0, :, :, 0] = [[3, 0], [0, 4]]
+    maps[0, :, :, 1] = 7
+    maps[1, :, :, 2] = [[0, 2], [0, 0]]
+    layer = SpatialL2Norm(20.0)
+    normed = layer(maps)
+    layer.scale.assign([10.0, 20.0, 30.0])
+    expected = np.zeros_like(maps)
+    expected[0, :, :, 0] = [[12, 0], [0, 16]]
+    expected[0, :, :, 1] = 10
+    expected[1, :, :, 2] = [[0, 20], [0, 0]]
+    np.testing.assert_allclose(normed, expected, rtol=1e-6)
+    np.testing.assert_allclose(layer(maps), expected * [0.5, 1, 1.5], rtol=1e-6)
+
+
+def test_spatial_norm_of_zeros_has_a_finite_gradient():
+    layer, maps = SpatialL2Norm(20.0), tf.zeros((1, 2, 2, 3))
+    with tf.GradientTape() as tape:
+        tape.watch(maps)
+        total = tf.reduce_sum(layer(maps))
+    assert np.all(np.isfinite(tape.gradient(total, maps)))
+
+
+@pytest.mark.parametrize(
+    "layer", [CaffeInput(), LegacyResize(4, "nearest"), LegacyResize(9), SpatialL2Norm(5.0)]
+)
 def test_layers_survive_serialization(layer):
     copy = keras.layers.deserialize(keras.layers.serialize(layer))
     maps = _maps(2, 6, 6, 3)
@@ -69,6 +97,18 @@ def test_normed_convolution_by_hand():
     model(pixels, training=True)
     moving_mean = model.get_layer("conv_bn").get_weights()[2]
     np.testing.assert_allclose(moving_mean, 0.75 * 1.0 + 0.25 * 2 * pixels.mean(), rtol=1e-6)
+
+
+def test_further_arguments_shape_a_plain_convolution():
+    """Every second pixel less its neighbour at distance 2: stride, padding, dilation."""
+    line = np.float32([5, 1, 2, 0, 4, 7, 1]).reshape(1, 7, 1, 1)
+    strided = Conv().plain(1, (2, 1), "strided", padding="valid", strides=(2, 1))
+    dilated = Conv().plain(1, (2, 1), "dilated", padding="valid", dilation_rate=(2, 1))
+    kernel = np.float32([1, -1]).reshape(2, 1, 1, 1)
+    for layer, expected in ((strided, [4, 2, -3]), (dilated, [3, 1, -2, -7, 3])):
+        layer.build((1, 7, 1, 1))
+        layer.set_weights([kernel, np.zeros(1, np.float32)])
+        np.testing.assert_array_equal(layer(line)[0, :, 0, 0], expected)
 
 
 def test_kernels_alone_are_penalised():

@@ -5,10 +5,10 @@ import pytest
 import tensorflow as tf
 
 import golden
-from blitznet import build_model, keys
+from blitznet import build_model, keys, runs
 from blitznet.convert.tf1_blitznet import assign, network_names, tf1_name
 from blitznet.models.blitznet import segmentation_side, source_sides
-from blitznet.priors import PRIORS_PER_CELL, prior_boxes, prior_scales
+from blitznet.priors import PRIORS_PER_CELL
 from blitznet.trunks import NAMES, get_trunk
 from blitznet.variables import variables_by_path
 
@@ -20,6 +20,7 @@ TABLE = {
     "b300": (473, 58.43e6, 11_640, 38),
     "b512x4": (545, 69.70e6, 131_070, 128),
     "b512": (524, 68.65e6, 32_766, 64),
+    "vgg300": (71, 26.29e6, 8_096, None),
 }
 
 
@@ -35,9 +36,8 @@ def test_counts_and_checkpoint_names_of_the_original(configuration):
         variables, parameters, priors, side = TABLE[configuration]
         assert len(model.variables) == variables
         assert model.count_params() == pytest.approx(parameters, abs=0.005e6)
-        image_size = arguments.get("image_size", 300)
-        scales = prior_scales(image_size, arguments.get("x4", False))
-        assert len(prior_boxes(source_sides(model), scales)) == priors
+        assert len(runs.make_coder(model, arguments).priors) == priors
+        assert model.output[keys.LOCATION].shape[1] == priors
         assert segmentation_side(model) == side
 
 
@@ -53,7 +53,8 @@ def test_trunks_answer_by_stride(trunk):
 
     features = get_trunk(trunk).features(keras.Input((96, 96, 3)), Conv())
     sides = {name: maps.shape[1] for name, maps in features.items()}
-    assert sides == {"C2": 24, "C3": 12, "C4": 6, "C5": 3}
+    coarser = {} if trunk == "vgg16" else {"C5": 3}
+    assert sides == {"C2": 24, "C3": 12, "C4": 6, **coarser}
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from blitznet.priors import PRIORS_PER_CELL, PriorScales, prior_boxes, prior_scales
+from blitznet.priors import (
+    PRIORS_PER_CELL,
+    PriorScales,
+    prior_boxes,
+    prior_scales,
+    priors_per_cell,
+)
+from blitznet.trunks import get_trunk
 
 # Configurations of spec section 7: image size, x4, sides of the sources, number of prior boxes.
 ORIGINAL = [
@@ -15,7 +22,7 @@ ORIGINAL = [
 
 
 def test_every_box_of_a_tiny_case():
-    boxes = prior_boxes((2, 1, 1), PriorScales(0.1, 0.2, 0.9), ratios=(4.0,))
+    boxes = prior_boxes((2, 1, 1), PriorScales(0.1, 0.2, 0.9), ratios=[(4.0,)] * 3)
     # step (0.9 - 0.2) / (3 - 2); scales 0.1, 0.2, 0.9 and after the last 1.6; sqrt(4) = 2.
     first = [(0.1, 0.1), (0.2, 0.05), (0.05, 0.2), (0.02**0.5, 0.02**0.5)]
     second = [(0.2, 0.2), (0.4, 0.1), (0.1, 0.4), (0.18**0.5, 0.18**0.5)]
@@ -33,6 +40,40 @@ def test_boxes_of_a_cell_with_the_original_ratios():
     r2, r3 = 2**0.5, 3**0.5
     expected = [(1, 1), (r2, 1 / r2), (1 / r2, r2), (r3, 1 / r3), (1 / r3, r3), (2, 2)]
     np.testing.assert_allclose(sizes, 0.06 * np.array(expected), rtol=1e-6)
+
+
+def test_ratios_differ_by_source():
+    scales = PriorScales(0.06, 0.24, 0.9)
+    ratios = ((2.0,), (2.0, 3.0), ())
+    assert priors_per_cell(3, ratios) == (4, 6, 2)
+    assert priors_per_cell(3) == (6, 6, 6)
+    boxes = prior_boxes((1, 1, 1), scales, ratios)
+    everything = prior_boxes((1, 1, 1), scales)
+    kept = [0, 1, 2, 5, *range(6, 12), 12, 17]
+    np.testing.assert_array_equal(boxes, everything[kept])
+
+
+def test_ratios_are_one_tuple_for_each_source():
+    with pytest.raises(ValueError, match=r"ratios for 2 sources, but sides \(4, 2, 1\)"):
+        prior_boxes((4, 2, 1), PriorScales(0.1, 0.2, 0.9), ratios=((2.0,), (2.0,)))
+
+
+def test_vgg16_of_the_original():
+    vgg16 = get_trunk("vgg16")
+    sides, counts = (37, 18, 9, 5, 3, 1), (4, 6, 6, 6, 4, 4)
+    assert priors_per_cell(6, vgg16.ratios) == counts
+    boxes = prior_boxes(sides, vgg16.prior_scales(300, False), vgg16.ratios)
+    assert len(boxes) == sum(k * side**2 for side, k in zip(sides, counts)) == 8096
+    first_of_source = np.cumsum([0, *(k * side**2 for side, k in zip(sides, counts))])
+    # step (0.9 - 0.2) / 4
+    ladder = [0.1, 0.2, 0.375, 0.55, 0.725, 0.9, 1.075]
+    np.testing.assert_allclose(boxes[first_of_source[:-1], 2], ladder[:-1], rtol=1e-6)
+    last = boxes[first_of_source[1:] - 1, 2:]
+    means = [(low * high) ** 0.5 for low, high in zip(ladder, ladder[1:])]
+    np.testing.assert_allclose(last, np.stack([means, means], axis=1), rtol=1e-6)
+    tall = boxes[first_of_source[:-1] + 2, 2:]
+    expected = [(scale / 2**0.5, scale * 2**0.5) for scale in ladder[:-1]]
+    np.testing.assert_allclose(tall, expected, rtol=1e-6)
 
 
 def test_boxes_are_not_clipped_to_the_image():

@@ -18,7 +18,7 @@ RECIPES = {
     "giou": "--box_loss giou",
     "focal": "--class_loss focal",
     "adamw": "--optimizer adamw --weight_decay 0.05",
-    "sgdw": "--optimizer sgdw --learning_rate 1e-2 --weight_decay 0.005",
+    "sgdw": "--optimizer sgdw --learning_rate 3e-3 --weight_decay 0.005",
     "lamb": "--optimizer lamb --learning_rate 1e-2 --weight_decay 0.01",
     "radam": "--optimizer radam",
     "lookahead": "--lookahead",
@@ -129,10 +129,11 @@ def table(output, names, steps):
     rows = []
     for name in names:
         row = json.loads(result_file(output, name, steps).read_text())
-        rows.append((name, row["flags"], row["map"], row["miou"], f"{row['minutes']:.1f}"))
+        rows.append((name, row["flags"], row["map"], row["miou"], row["minutes"]))
     stack = f"Keras {metadata.version('keras')}"
     heads = ("recipe", "flags", "mAP", "mIoU", "minutes")
-    return f"{steps} steps, {stack}\n" + tabulate(rows, heads, tablefmt="github", floatfmt=".3f")
+    formats = ("", "", ".3f", ".3f", ".1f")
+    return f"{steps} steps, {stack}\n" + tabulate(rows, heads, "github", formats)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
 """The BlitzNet network: trunk, downscale stream, ResSkip upscale stream, heads."""
 
 import math
+import re
 
 from tensorflow import keras
 
 from blitznet import keys
 from blitznet.layers import Conv, LegacyResize, add_relu
 from blitznet.models.heads import detection_head, segmentation_head
-from blitznet.priors import LARGE_IMAGE, PRIORS_PER_CELL
-from blitznet.trunks import get_trunk
+from blitznet.priors import LARGE_IMAGE, priors_per_cell
+from blitznet.trunks import check_fits, get_trunk
 
 HEADS = ("nonshared", "shared")
 RESIZES = ("bilinear", "nearest")
@@ -36,10 +37,13 @@ def build_model(
 ):
     """Build the network as a Keras functional graph (arXiv 1708.02813, sections 3.1 and 3.2).
 
+    A trunk with sources of its own, vgg16, goes without downscale and upscale streams.
+
     Args:
       num_classes: number of classes with the background, at least 2.
       image_size: side S of the square input, in pixels.
-      trunk: a name of `blitznet.trunks.NAMES`.
+      trunk: a name of `blitznet.trunks.NAMES`; vgg16 takes images of 272 to 511 pixels, no `x4`,
+        and has a 3x3 detection convolution for each source.
       x4: the finest source has stride 4 instead of 8.
       detect, segment: the tasks; at least one.
       head: "nonshared" for a pair of detection convolutions for each source, "shared" for one.
@@ -62,22 +66,29 @@ def build_model(
     Raises:
       ValueError: an argument is outside what is described here.
     """
+    base = get_trunk(trunk)
     _check(num_classes, image_size, detect, segment, top_fm)
     _check_names(
         head=(head, HEADS), resize=(resize, RESIZES), class_loss=(class_loss, CLASS_LOSSES)
     )
+    check_fits(trunk, image_size, x4=x4, head=head, det_kernel=det_kernel)
     conv = Conv(bn_decay, weight_decay)
     images = keras.Input((image_size, image_size, 3), name="images")
-    pyramid = _downscale(images, conv, get_trunk(trunk), image_size)
-    sources = _upscale(pyramid, conv, top_fm, resize, finest="C2" if x4 else "C3")
+    features = base.features(images, conv)
+    if base.sources:
+        sources = base.sources(features, conv)
+    else:
+        pyramid = _downscale(features, conv, base.downscale_unit, image_size)
+        sources = _upscale(pyramid, conv, top_fm, resize, finest="C2" if x4 else "C3")
 
     outputs = {}
     if detect:
         shared = head == "shared"
+        counts = priors_per_cell(len(sources), base.ratios)
         start = -math.log(1 / _FOCAL_START - 1) if class_loss == "focal" else 0.0
         for name, width, bias in ((keys.CONFIDENCE, num_classes, start), (keys.LOCATION, 4, 0.0)):
             outputs[name] = detection_head(
-                sources, conv, width, PRIORS_PER_CELL, name, det_kernel, shared, bias
+                sources, conv, width, counts, name, base.head_initializer, det_kernel, shared, bias
             )
     if segment:
         outputs[keys.SEGMENTATION] = segmentation_head(
@@ -88,8 +99,9 @@ def build_model(
 
 def source_sides(model):
     """Sides of the detection sources, finest first, read from a built model's graph."""
-    flat = model.get_layer(keys.LOCATION).input
-    return tuple(round((maps.shape[1] / PRIORS_PER_CELL) ** 0.5) for maps in flat)
+    flat = re.compile(f"{keys.LOCATION}_.*_flat")
+    sides = (layer.input.shape[1] for layer in model.layers if flat.fullmatch(layer.name))
+    return tuple(sorted(sides, reverse=True))
 
 
 def segmentation_side(model):
@@ -116,20 +128,20 @@ def _check_names(**arguments):
             raise ValueError(f"unknown {argument} {name!r}: choose one of {', '.join(names)}")
 
 
-def _downscale(images, conv, trunk, image_size):
+def _downscale(features, conv, unit, image_size):
     """The trunk's maps `C2...` and below them halved ones, to stride 256 (512 for large images).
 
     A map of side 1 ends the stream: another block would repeat it.
     """
-    pyramid = dict(trunk.features(images, conv))
+    pyramid = dict(features)
     level = len(pyramid) + 1
     last_stride = 512 if image_size >= LARGE_IMAGE else 256
     stride = 2**level
     x = pyramid[f"C{level}"]
     while stride < last_stride and x.shape[1] > 1:
         stride, level = stride * 2, level + 1
-        for unit in (1, 2):
-            x = trunk.downscale_unit(x, conv, 2 if unit == 1 else 1, f"block{level - 1}_unit{unit}")
+        for i in (1, 2):
+            x = unit(x, conv, 2 if i == 1 else 1, f"block{level - 1}_unit{i}")
         pyramid[f"C{level}"] = x
     return pyramid
 

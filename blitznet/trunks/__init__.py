@@ -2,33 +2,85 @@
 
 import importlib
 from dataclasses import dataclass
-from typing import Callable
+from typing import Callable, Optional
 
-_BUILDERS = {
+BUILDERS = {
     "resnet50": "blitznet.trunks.resnet:RESNET50",
     "resnet18": "blitznet.trunks.resnet:RESNET18",
     "resnet18_half": "blitznet.trunks.resnet:RESNET18_HALF",
+    "vgg16": "blitznet.trunks.vgg:VGG16",
 }
 
-NAMES = tuple(_BUILDERS)
+NAMES = tuple(BUILDERS)
 
 
 @dataclass(frozen=True)
 class Trunk:
-    """A feature extractor and the unit that its downscale stream is made of.
+    """A feature extractor, and what BlitzNet's streams, heads and prior boxes are on it.
 
     Attributes:
       features: `(images [B, S, S, 3] in [0, 1], Conv) -> {"C2": map of stride 4, "C3": 8, ...}`.
-      downscale_unit: `(map, Conv, stride, name) -> map`, a residual unit of the last map's depth.
+      prior_scales: `(image_size, x4) -> PriorScales`.
+      head_initializer: `() -> initializer` of a detection convolution's kernel.
+      downscale_unit: `(map, Conv, stride, name) -> map`, a residual unit of the last map's
+        depth, which the downscale stream is made of.
+      sources: `(features, Conv) -> {name: map}`, finest first: what the heads read on a trunk
+        that goes without the downscale and upscale streams; else None.
+      ratios: aspect ratios of the prior boxes, one tuple for each source; None for
+        `priors.RATIOS` on all.
     """
 
     features: Callable
-    downscale_unit: Callable
+    prior_scales: Callable
+    head_initializer: Callable
+    downscale_unit: Optional[Callable] = None
+    sources: Optional[Callable] = None
+    ratios: Optional[tuple[tuple[float, ...], ...]] = None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What BlitzNet is defined for on a trunk.
+
+    Attributes:
+      least, most: image sizes, in pixels.
+      only: dict argument of `build_model` -> the one value that it can have.
+    """
+
+    least: int
+    most: int
+    only: dict
+
+
+# From 272 pixels on conv9_2 has a cell; the original has no VGG-16 for its larger size, 512.
+_LIMITS = {"vgg16": Limits(272, 511, {"x4": False, "head": "nonshared", "det_kernel": 3})}
 
 
 def get_trunk(name):
     """The `Trunk` called `name`; ValueError with the valid names for any other."""
-    if name not in _BUILDERS:
+    if name not in BUILDERS:
         raise ValueError(f"unknown trunk {name!r}: choose one of {', '.join(NAMES)}")
-    module, attribute = _BUILDERS[name].split(":")
+    module, attribute = BUILDERS[name].split(":")
     return getattr(importlib.import_module(module), attribute)
+
+
+def check_fits(name, image_size, **arguments):
+    """Refuse what BlitzNet is not defined for on the trunk `name`; needs no TensorFlow.
+
+    `arguments` are `x4`, `head` and `det_kernel` as `build_model` takes them.
+
+    Raises:
+      ValueError: names the argument, what it can be with this trunk and what it is.
+    """
+    limits = _LIMITS.get(name)
+    if limits is None:
+        return
+    for argument, value in limits.only.items():
+        if arguments[argument] != value:
+            found = arguments[argument]
+            raise ValueError(f"with trunk {name}, {argument} can only be {value}, got {found}")
+    if not limits.least <= image_size <= limits.most:
+        raise ValueError(
+            f"with trunk {name}, image_size is {limits.least} to {limits.most} pixels, "
+            f"got {image_size}"
+        )

@@ -9,6 +9,7 @@ from functools import partial
 from tensorflow import keras
 
 from blitznet.layers import CaffeInput, add_relu
+from blitznet.priors import prior_scales
 from blitznet.trunks import Trunk
 
 
@@ -53,7 +54,14 @@ def _resnet(images, conv, root, blocks):
 
 def _trunk(root, blocks):
     features = partial(_resnet, root=root, blocks=blocks)
-    return Trunk(features=features, downscale_unit=blocks[-1][0])
+    return Trunk(
+        features=features,
+        downscale_unit=blocks[-1][0],
+        prior_scales=prior_scales,
+        head_initializer=partial(
+            keras.initializers.VarianceScaling, 0.1, mode="fan_in", distribution="truncated_normal"
+        ),
+    )
 
 
 def _resnet18(root):
