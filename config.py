@@ -22,6 +22,8 @@ def number_in(low, high=None, kind=float, exclusive=False):
             value = kind(text)
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text!r} is not {what}") from None
+        if value == float("inf"):
+            raise argparse.ArgumentTypeError(f"{text} is not finite")
         above = value > low if exclusive else value >= low
         if not above or (high is not None and value > high):
             bound = f"above {low}" if exclusive else f"at least {low}"
@@ -77,8 +79,8 @@ def _dataset_help():
     evaluated = catalog.EVALUATION_DATASETS
     training_alone = [name for name in catalog.TRAINING_DATASETS if name not in evaluated]
     return (
-        f"{', '.join(evaluated)}; for training also {', '.join(training_alone)}; or any "
-        "set of records by its name, e.g. voc12-mine-seg"
+        f"{', '.join(evaluated)}; for training also {', '.join(training_alone)}; any set of "
+        f"records by its name, e.g. voc12-mine-seg; {catalog.CUSTOM} for records of your own"
     )
 
 
@@ -118,10 +120,13 @@ class DataConfig:
     dataset: str = flag("voc07", _dataset_help(), catalog.dataset_name, "NAME")
     split: str = flag(
         "train",
-        "its split, where the name leaves that open: train, val, trainval, test, or a list of "
-        "your own",
+        "its split, where the name leaves that open: train, val, trainval, test, COCO's "
+        "train2017, val2017, minival2014, test-dev2017 and so on, or a list of your own",
         catalog.split_name,
         "LIST",
+    )
+    label_map: str = flag(
+        None, "with --dataset custom: label_map.pbtxt of the classes", str, "FILE"
     )
     no_seg_gt: bool = flag(False, "take every picture as one without a mask")
 
@@ -130,6 +135,12 @@ class DataConfig:
 class InputConfig(DataConfig):
     """What is trained on, and how it is varied."""
 
+    train_records: tuple = flag(
+        (),
+        "with --dataset custom: .json files of sets of records, or patterns of TFRecord files",
+        str,
+        "FILE",
+    )
     batch_size: int = flag(32, "pictures of a step", _POSITIVE_INT, "N")
     augmentation: str = flag(
         "full",
@@ -194,6 +205,13 @@ class RunConfig(CheckpointConfig):
     """The run's name, start, length and rhythm."""
 
     max_iterations: int = flag(1000000, "last step", _POSITIVE_INT, "N")
+    imagenet_weights: str = flag(
+        None,
+        "start the trunk from this file: keras.applications' .h5, or a TensorFlow 1 checkpoint "
+        "(default: from $BLITZNET_WEIGHTS or <data_root>/weights, else downloaded)",
+        str,
+        "FILE",
+    )
     random_trunk_init: bool = flag(False, "start from random weights in the trunk")
     init_from: str = flag(
         None, "start from this checkpoint's weights (.../model.ckpt-STEP), at step 0", str, "PREFIX"
@@ -206,18 +224,33 @@ class RunConfig(CheckpointConfig):
 class EvaluationConfig(CheckpointConfig, DataConfig):
     """Which checkpoints are evaluated on what."""
 
+    eval_records: tuple = flag(
+        (),
+        "with --dataset custom: the .json of a set of records, or patterns of TFRecord files",
+        str,
+        "FILE",
+    )
     batch_eval: bool = flag(False, "every checkpoint not evaluated yet")
+    follow: bool = flag(False, "the same, and those to come, until training ends")
+    timeout: float = flag(
+        3600, "with --follow: seconds without a further checkpoint that end it", _POSITIVE, "S"
+    )
     min_ckpt: float = flag(
-        0, "with --batch_eval: from this thousand of steps on", _NOT_NEGATIVE, "K"
+        0, "with --batch_eval or --follow: from this thousand of steps on", _NOT_NEGATIVE, "K"
     )
     step: float = flag(
-        1, "with --batch_eval: thousands of steps between two of them", _NOT_NEGATIVE, "K"
+        1,
+        "with --batch_eval or --follow: thousands of steps between two of them",
+        _NOT_NEGATIVE,
+        "K",
     )
     batch_size: int = flag(8, "pictures at a time", _POSITIVE_INT, "N")
     no_average: bool = flag(
         False, "the weights as trained, where a checkpoint has their average too"
     )
-    voc_iou_thresh: float = flag(0.5, "a detection is right above this IoU", _SHARE, "T")
+    voc_iou_thresh: float = flag(
+        0.5, "by VOC's rules a detection is right above this IoU", _SHARE, "T"
+    )
     save_first_n: int = flag(
         0, "draw detections and class maps of the first N pictures", _COUNT, "N"
     )
@@ -283,8 +316,7 @@ def training_parser():
     parser = argparse.ArgumentParser(
         prog="training.py",
         description="Train BlitzNet, or go on with a run from its newest checkpoint.",
-        epilog="example: python training.py --run_name first --dataset voc12-train "
-        "--batch_size 32 --random_trunk_init",
+        epilog="example: python training.py --run_name first --dataset voc12-train --batch_size 32",
     )
     add_run_flags(parser)
     add_flags(parser, RunConfig, "run")
@@ -303,7 +335,8 @@ def evaluation_parser():
     """The flags of `test.py`."""
     parser = argparse.ArgumentParser(
         prog="test.py",
-        description="Evaluate one checkpoint of a run, or all that are not evaluated yet.",
+        description="Evaluate one checkpoint of a run, all that are not evaluated yet, or each "
+        "as training writes it.",
         epilog="example: python test.py --run_name first --dataset voc12 --split val --ckpt 65",
     )
     add_run_flags(parser)
@@ -329,12 +362,28 @@ def model_config(args):
     return dataclasses.replace(model, detect=True, segment=True)
 
 
+def _check_own_records(data, files, flag):
+    if bool(files) != (data.dataset == catalog.CUSTOM):
+        raise ValueError(
+            f"--dataset {catalog.CUSTOM} and {flag} FILE go together: give both or none"
+        )
+    if files and data.split != DataConfig.split:
+        raise ValueError(
+            f"--split {data.split} has no say in --dataset {catalog.CUSTOM}; {flag} has"
+        )
+    if data.label_map and not files:
+        raise ValueError(
+            f"--label_map goes with --dataset {catalog.CUSTOM}; other records know their classes"
+        )
+
+
 def validate_training(model, inputs, optim, average, run):
     """Checks across flags.
 
     Raises:
       ValueError: names the flags that do not go together.
     """
+    _check_own_records(inputs, inputs.train_records, "--train_records")
     if model.top_fm % 4:
         raise ValueError(f"--top_fm must be a multiple of 4, got {model.top_fm}")
     trunks.check_fits(
@@ -351,14 +400,28 @@ def validate_training(model, inputs, optim, average, run):
             "--average_start N is the step from which --average_weights swa takes snapshots: "
             "give both or none"
         )
-    if run.init_from and run.random_trunk_init:
-        raise ValueError("--init_from and --random_trunk_init exclude each other")
+    starts = ("imagenet_weights", "init_from", "random_trunk_init")
+    given = [f"--{start}" for start in starts if getattr(run, start)]
+    if len(given) > 1:
+        raise ValueError(f"{' and '.join(given)} exclude each other")
 
 
 def validate_evaluation(evaluation):
     """Checks across flags; ValueError names those that do not go together."""
+    _check_own_records(evaluation, evaluation.eval_records, "--eval_records")
     if evaluation.batch_eval and evaluation.ckpt:
         raise ValueError("--ckpt names one checkpoint, --batch_eval takes all: give one of them")
+    if evaluation.follow and (evaluation.ckpt or evaluation.batch_eval):
+        raise ValueError(
+            "--follow takes the checkpoints there are and those to come: give it without --ckpt "
+            "and --batch_eval"
+        )
+    several = evaluation.batch_eval or evaluation.follow
+    used = {"min_ckpt": several, "step": several, "timeout": evaluation.follow}
+    for name, has_effect in used.items():
+        if not has_effect and getattr(evaluation, name) != getattr(EvaluationConfig, name):
+            needed = "--follow" if name == "timeout" else "--batch_eval or --follow"
+            raise ValueError(f"--{name} has no effect without {needed}")
 
 
 def tasks(args, model_flags):

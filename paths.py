@@ -24,9 +24,19 @@ def voc_dir(root, year):
     return Path(root) / "VOCdevkit" / f"VOC20{year}"
 
 
+def coco_dir(root):
+    """Folder of COCO, holding annotations, and pictures in images/<split> or <split>."""
+    return Path(root) / "coco"
+
+
 def records_dir(root, flag=None):
     """Folder of the TFRecords: `--records`, `BLITZNET_RECORDS` or `<data root>/records`."""
     return _choose(flag, "BLITZNET_RECORDS", Path(root) / "records")
+
+
+def weights_dir(root):
+    """Folder of published ImageNet weights: `BLITZNET_WEIGHTS` or `<data root>/weights`."""
+    return _choose(None, "BLITZNET_WEIGHTS", Path(root) / "weights")
 
 
 def archive(flag=None):

@@ -60,7 +60,8 @@ def run(args):
     detection_loss = make_detection_loss(model_config.class_loss, optimisation.box_loss, coder)
     checkpoint = checkpoint_to_resume(run_dir, settings)
     if not checkpoint:
-        load_first_weights(settings, model)
+        folder = paths.weights_dir(paths.data_root(args.data_root))
+        load_first_weights(settings, model, model_config.trunk, folder)
     optimizer = build_optimizer(optimisation, average, model)
     start = resume(checkpoint, model, optimizer) if checkpoint else 0
     if start >= settings.max_iterations:
@@ -89,20 +90,20 @@ def run(args):
 
 
 def open_records(args, inputs, model_config):
-    """The record sets of `--dataset`, checked to be of the same classes, and described."""
-    from datasets import catalog, records
-
-    root = paths.data_root(args.data_root)
-    folder = paths.records_dir(root, args.records)
-    sets = catalog.training_sets(inputs.dataset, inputs.split, model_config.segment)
-    given_root = root if args.data_root else None
-    opened = [records.open_records(folder, record_set, given_root) for record_set in sets]
+    """The record sets of `--dataset`, checked against each other and the tasks, and described."""
+    opened = find_records(args, inputs, model_config.segment)
     for other in opened[1:]:
         if other.class_names != opened[0].class_names:
             raise ValueError(
-                f"{other.name} and {opened[0].name} in {folder} have different classes: "
-                f"{other.class_names} and {opened[0].class_names}"
+                f"{other.name} and {opened[0].name} have different classes: "
+                f"{', '.join(other.class_names)} and {', '.join(opened[0].class_names)}"
             )
+    boxless = [info.name for info in opened if not info.has_boxes]
+    if boxless and model_config.detect:
+        raise ValueError(
+            f"nothing is known about the objects in {', '.join(boxless)}: detection cannot learn "
+            "from it; --segment trains segmentation alone"
+        )
     for info in opened:
         print(f"{info.name}: {info.images} pictures, {info.images_with_masks} with masks")
     masks = 0 if inputs.no_seg_gt else sum(info.images_with_masks for info in opened)
@@ -115,6 +116,19 @@ def open_records(args, inputs, model_config):
             file=sys.stderr,
         )
     return opened
+
+
+def find_records(args, inputs, segment):
+    """RecordsInfo of every set that `--dataset` names, or `--train_records`."""
+    from datasets import catalog, custom, records
+
+    if inputs.dataset == catalog.CUSTOM:
+        return custom.open_custom(inputs.train_records, inputs.label_map)
+    root = paths.data_root(args.data_root)
+    folder = paths.records_dir(root, args.records)
+    sets = catalog.training_sets(inputs.dataset, inputs.split, segment)
+    given_root = root if args.data_root else None
+    return [records.open_records(folder, record_set, given_root) for record_set in sets]
 
 
 def tell_flags(run_dir, flags, start):
@@ -138,8 +152,9 @@ def checkpoint_to_resume(run_dir, settings):
     wanted = round(settings.ckpt * 1000) or None
     if not wanted and not checkpoints.steps(run_dir):
         return None
-    if settings.init_from:
-        print("--init_from is left out of account: the run has checkpoints", file=sys.stderr)
+    for start in ("init_from", "imagenet_weights"):
+        if getattr(settings, start):
+            print(f"--{start} is left out of account: the run has checkpoints", file=sys.stderr)
     return checkpoints.find(run_dir, wanted)
 
 
@@ -158,26 +173,30 @@ def resume(checkpoint, model, optimizer):
     return step
 
 
-def load_first_weights(settings, model):
-    """Load what a run at step 0 starts from."""
-    from blitznet import checkpoints
+def load_first_weights(settings, model, trunk, folder):
+    """Load what a run at step 0 starts from, and print what was taken over and what was not.
 
+    `folder` is where ImageNet weights are looked for when no flag says another start.
+    """
+    from blitznet import checkpoints, imagenet
+
+    if settings.random_trunk_init:
+        return
     if settings.init_from:
-        loaded, skipped = checkpoints.init_from(settings.init_from, model)
-        print(f"{settings.init_from}: {len(loaded)} variables taken over")
+        source = settings.init_from
+        loaded, skipped = checkpoints.init_from(source, model)
         if len(loaded) < len(skipped):
             raise ValueError(
                 f"only {len(loaded)} of {len(loaded) + len(skipped)} variables fit: is "
-                f"{settings.init_from} of another --trunk?"
+                f"{source} of another --trunk?"
             )
-        if skipped:
-            more = ", ..." if len(skipped) > _SHOWN else ""
-            print(f"random values stay in {len(skipped)}: {', '.join(skipped[:_SHOWN])}{more}")
-    elif not settings.random_trunk_init:
-        raise ValueError(
-            "there are no pre-trained trunk weights to start from: give --init_from PREFIX of a "
-            "checkpoint, or --random_trunk_init to start from random weights"
-        )
+    else:
+        source = settings.imagenet_weights or imagenet.find(trunk, folder)
+        loaded, skipped = imagenet.load(source, trunk, model)
+    print(f"{source}: {len(loaded)} variables taken over")
+    if skipped:
+        more = ", ..." if len(skipped) > _SHOWN else ""
+        print(f"random values stay in {len(skipped)}: {', '.join(skipped[:_SHOWN])}{more}")
 
 
 def build_optimizer(settings, average, model):

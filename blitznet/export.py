@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from blitznet import keys
+from blitznet import keys, label_map
 from blitznet.imaging import legacy_resize
 from blitznet.postprocess.detection import detections
 from blitznet.postprocess.segmentation import class_map
@@ -73,7 +73,7 @@ def save(functions, model, class_names, folder):
     """Write a SavedModel of `ServingFunctions`.
 
     Its signatures are `serving_default` (bytes) and `images`; `assets/labels.txt` has the class
-    names, line 1 the background.
+    names, line 1 the background, `assets/label_map.pbtxt` the classes 1..C-1 with their ids.
 
     Args:
       functions: `ServingFunctions` of `model`.
@@ -88,7 +88,9 @@ def save(functions, model, class_names, folder):
     folder.mkdir(parents=True)
     labels = folder / LABELS
     labels.write_text("".join(f"{name}\n" for name in ("background", *class_names)))
-    module.labels = tf.saved_model.Asset(str(labels))
+    ids = folder / label_map.FILE_NAME
+    label_map.write_label_map(ids, class_names)
+    module.labels = [tf.saved_model.Asset(str(path)) for path in (labels, ids)]
     tf.saved_model.save(
         module,
         str(folder),
@@ -98,3 +100,4 @@ def save(functions, model, class_names, folder):
         },
     )
     labels.unlink()
+    ids.unlink()

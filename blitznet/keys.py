@@ -16,6 +16,10 @@ HAS_MASK = "has_mask"
 BOXES = "boxes"
 LABELS = "labels"
 DIFFICULT = "difficult"
+IS_CROWD = "is_crowd"
+AREA = "area"
+SOURCE_ID = "source_id"
+EMPTY_BOXES = "empty_boxes"
 
 # Model outputs.
 CONFIDENCE = "confidence"

@@ -1,4 +1,7 @@
-"""A run's folder: `flags.json` says what network its checkpoints hold and how they came about."""
+"""A run's folder: `flags.json` says what network its checkpoints hold and how they came about.
+
+`label_map.pbtxt` beside it names the classes for other programs; this one reads `flags.json`.
+"""
 
 import inspect
 import json
@@ -8,7 +11,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from blitznet import checkpoints
+from blitznet import checkpoints, label_map
 from blitznet.coding import PriorCoder
 from blitznet.models.blitznet import build_model, source_sides
 from blitznet.priors import prior_boxes
@@ -36,8 +39,9 @@ def describe(model_arguments, class_names, flags):
 
 
 def write_flags(run_dir, description):
-    """Write `flags.json`, whole or not at all, making the folder."""
+    """Write `flags.json`, whole or not at all, and the label map, making the folder."""
     write_json(Path(run_dir) / FLAGS, description)
+    label_map.write_label_map(Path(run_dir) / label_map.FILE_NAME, description["class_names"])
 
 
 def write_json(path, content):

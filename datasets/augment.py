@@ -16,6 +16,7 @@ from blitznet.imaging import MEAN_RGB
 WINDOW = "window"
 BACKGROUND = 0
 
+_PER_OBJECT = {keys.BOXES, keys.LABELS, keys.DIFFICULT, keys.IS_CROWD, keys.AREA}
 _MEAN_COLOUR = tuple(value / 255.0 for value in MEAN_RGB)
 _CROP_OVERLAPS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
 
@@ -23,6 +24,12 @@ _CROP_OVERLAPS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
 def whole_frame(example):
     """The example with a window that shows the stored picture as it is."""
     return {**example, WINDOW: tf.constant([0.0, 0.0, 1.0, 1.0])}
+
+
+def keep(example, chosen):
+    """The example with only those objects for which `chosen` bool `[N]` is true."""
+    per_object = _PER_OBJECT & example.keys()
+    return {**example, **{key: tf.boolean_mask(example[key], chosen) for key in per_object}}
 
 
 def photometric(example, seed):
@@ -94,7 +101,7 @@ def random_crop(example, seed):
     boxes = example[keys.BOXES]
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     inside = tf.reduce_all((centre >= 0) & (centre <= 1), axis=1)
-    return _keep({**example, keys.BOXES: tf.clip_by_value(boxes, 0.0, 1.0)}, inside)
+    return keep({**example, keys.BOXES: tf.clip_by_value(boxes, 0.0, 1.0)}, inside)
 
 
 def random_flip(example, seed):
@@ -129,7 +136,7 @@ def render(example, image_size, mask_side, unlabelled):
         fill = tf.cast(tf.where(example[keys.HAS_MASK], BACKGROUND, unlabelled), tf.uint8)
         example[keys.MASK] = sample_nearest(example[keys.MASK], window, mask_side, fill)
     boxes = example[keys.BOXES]
-    return _keep(example, tf.reduce_all(boxes[:, 2:] - boxes[:, :2] >= 2 / image_size, axis=1))
+    return keep(example, tf.reduce_all(boxes[:, 2:] - boxes[:, :2] >= 2 / image_size, axis=1))
 
 
 def sample_bilinear(image, window, side, fill):
@@ -183,12 +190,6 @@ def _reframe(example, frame):
         WINDOW: tf.concat([corner + frame[:2] * size, corner + frame[2:] * size], axis=0),
         keys.BOXES: tf.reshape(boxes, [-1, 4]),
     }
-
-
-def _keep(example, chosen):
-    """The example with only those objects for which `chosen` `[N]` is true."""
-    per_object = {keys.BOXES, keys.LABELS, keys.DIFFICULT} & example.keys()
-    return {**example, **{key: tf.boolean_mask(example[key], chosen) for key in per_object}}
 
 
 def _random_int(seed, count):

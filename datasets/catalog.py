@@ -1,90 +1,13 @@
 """The one table from the names of `--dataset` to the sets of records on disk.
 
-The encoder writes what a `RecordSet` says and the readers look it up by the same object.
+The encoders write what a set of `record_sets` says and the readers look it up by the same object.
 """
 
-import re
-import shlex
-from dataclasses import dataclass
+from datasets.record_sets import COCO_SPLITS, VOC_SPLITS, CocoSet, VocSet, split_name
 
-OFFICIAL_SPLITS = ("train", "val", "trainval", "test")
-_NAME = re.compile(r"voc(07|12)-(.+?)(-seg(?:aug)?)?", re.DOTALL)
-
-
-def split_name(text):
-    """The name of a list: an official one in lower case, one of the user's own as it is."""
-    return text.lower() if text.lower() in OFFICIAL_SPLITS else text
-
-
-@dataclass(frozen=True)
-class RecordSet:
-    """One list of pictures of one VOC year, with or without masks.
-
-    `segmentation` takes the official Segmentation list and masks; `augmented` (which needs
-    `segmentation`) the SegmentationAug list with the masks of SBD.
-    """
-
-    year: str
-    split: str
-    segmentation: bool = False
-    augmented: bool = False
-
-    def __post_init__(self):
-        if self.year not in ("07", "12"):
-            raise ValueError(f"unknown VOC year {self.year!r}; valid: 07, 12")
-        if not self.split or set(self.split) & set("/\\"):
-            raise ValueError(f"a split is the name of a list like train, not {self.split!r}")
-        if self.split != split_name(self.split):
-            raise ValueError(f"the official split {self.split} is written in lower case")
-        if self.split.endswith(("-seg", "-segaug")):
-            raise ValueError(
-                f"the split {self.split} ends as names of sets with masks do: give the list "
-                "a name without -seg or -segaug at its end"
-            )
-        if self.augmented and not self.segmentation:
-            raise ValueError("augmented masks need segmentation=True")
-
-    @classmethod
-    def from_name(cls, name):
-        """The set whose `name` this is; None if the text has not the form of one."""
-        match = _NAME.fullmatch(name)
-        if match is None:
-            return None
-        year, split, suffix = match.groups()
-        return cls(year, split, suffix is not None, suffix == "-segaug")
-
-    @property
-    def name(self):
-        """First part of the names of its files, e.g. `voc12-train-segaug`."""
-        suffix = "-segaug" if self.augmented else "-seg" if self.segmentation else ""
-        return f"voc{self.year}-{self.split}{suffix}"
-
-    @property
-    def image_list(self):
-        """Its list below `ImageSets`, without `.txt`, e.g. `Main/trainval`."""
-        folder = "Main"
-        if self.segmentation:
-            folder = "SegmentationAug" if self.augmented else "Segmentation"
-        return f"{folder}/{self.split}"
-
-    @property
-    def mask_folder(self):
-        """Folder of its masks in the VOC layout, None without masks."""
-        if not self.segmentation:
-            return None
-        return "SegmentationClassAug" if self.augmented else "SegmentationClass"
-
-    @property
-    def command(self):
-        """Command that writes it."""
-        flags = " --segmentation" * self.segmentation + " --augmented" * self.augmented
-        split = shlex.quote(self.split)
-        return f"python -m tools.encode_voc --year {self.year} --split {split}{flags}"
-
-
-_TRAINVAL_07 = RecordSet("07", "trainval")
-_TRAIN_SBD_12 = RecordSet("12", "train", segmentation=True, augmented=True)
-_VAL_SEG_12 = RecordSet("12", "val", segmentation=True)
+_TRAINVAL_07 = VocSet("07", "trainval")
+_TRAIN_SBD_12 = VocSet("12", "train", segmentation=True, augmented=True)
+_VAL_SEG_12 = VocSet("12", "val", segmentation=True)
 
 # Names that leave no choice: the split that they mean, and their sets.
 _FIXED = {
@@ -92,50 +15,81 @@ _FIXED = {
     "voc12-train": ("train", (_TRAIN_SBD_12,)),
     "voc12-val": ("val", (_VAL_SEG_12,)),
     "voc12-trainval": ("trainval", (_TRAIN_SBD_12, _VAL_SEG_12)),
-    "voc07+12": ("trainval", (_TRAINVAL_07, RecordSet("12", "train"), RecordSet("12", "val"))),
+    "voc07+12": ("trainval", (_TRAINVAL_07, VocSet("12", "train"), VocSet("12", "val"))),
     "voc07+12-segmentation": ("train", (_TRAINVAL_07, _TRAIN_SBD_12)),
     "voc07+12-segfull": ("trainval", (_TRAINVAL_07, _TRAIN_SBD_12, _VAL_SEG_12)),
 }
+_COCO = ("coco", "coco-seg")
+# What `--split train` means for COCO: the original program's training set.
+_COCO_TRAIN = ("train2014", "valminusminival2014")
 
-TRAINING_DATASETS = ("voc12", *_FIXED)
-EVALUATION_DATASETS = ("voc07", "voc12", "voc12-train", "voc12-val")
+# Records of the user's own, named by their files: `datasets.custom` opens them.
+CUSTOM = "custom"
+TRAINING_DATASETS = ("voc12", *_FIXED, *_COCO)
+EVALUATION_DATASETS = ("voc07", "voc12", *_COCO, "voc12-train", "voc12-val")
+# What a set of records of an official list is called.
+_OFFICIAL_SETS = {
+    *(f"voc{y}-{s}{m}" for y in ("07", "12") for s in VOC_SPLITS for m in ("", "-seg", "-segaug")),
+    *(f"coco-{s}{m}" for s in COCO_SPLITS for m in ("", "-seg")),
+}
 
 
 def dataset_name(text):
-    """A value of `--dataset`: names of the two tuples in lower case, any other as it is."""
-    return text.lower() if text.lower() in TRAINING_DATASETS else text
+    """A value of `--dataset`: official names in lower case, one with a list of one's own as is."""
+    official = {*TRAINING_DATASETS, CUSTOM, *_OFFICIAL_SETS}
+    return text.lower() if text.lower() in official else text
 
 
 def training_sets(dataset, split, segment):
-    """Sets of records that `--dataset dataset --split split` trains on, a tuple of RecordSet.
+    """Sets of records that `--dataset dataset --split split` trains on, a tuple.
 
     `dataset` is `voc12`, the Segmentation list `split` if the run segments (`segment`), else
-    the Main list; or a name of the original BlitzNet program, which says its split; or the
-    name of any RecordSet. Case does not matter in the first two and in official splits.
+    the Main list; `coco` (boxes) or `coco-seg` (boxes and masks), train2014 and
+    valminusminival2014, or one of COCO's splits alone; or a name of the original BlitzNet
+    program, which says its split; or the name of any set. Case does not matter but in names of
+    lists of one's own.
 
     Raises ValueError for another name, listing the valid ones, and for a split other than
     the flag's default `train` that contradicts a name which says its own.
     """
     dataset, split = dataset_name(dataset), split_name(split)
     if dataset == "voc12":
-        return (RecordSet("12", split, segmentation=segment),)
+        return (VocSet("12", split, segmentation=segment),)
+    if dataset in _COCO:
+        splits = _COCO_TRAIN if split == "train" else (split,)
+        return tuple(CocoSet(part, dataset == "coco-seg") for part in splits)
     return _fixed_sets("training", dataset, split, TRAINING_DATASETS)
 
 
 def evaluation_sets(dataset, split, segment):
     """Sets of records that can serve an evaluation, the preferred one first.
 
-    The caller takes the first that exists. `voc07` and `voc12` have any split, with `segment`
-    preferably the Segmentation list, without it the Main list; other names and errors are
-    those of `training_sets`, but a name of several sets is not valid.
+    The caller takes the first that exists. `voc07`, `voc12` and `coco` have any split, with
+    `segment` preferably the one with masks (VOC's Segmentation list), without it the other;
+    `coco-seg` the one with masks. Other names and errors are those of `training_sets`, but a
+    name of several sets is not valid, and COCO's splits have to be given.
     """
     dataset, split = dataset_name(dataset), split_name(split)
     if dataset in ("voc07", "voc12"):
         year = dataset[len("voc") :]
-        masked = RecordSet(year, split, segmentation=True)
-        boxes_only = RecordSet(year, split)
-        return (masked, boxes_only) if segment else (boxes_only, masked)
-    return _fixed_sets("evaluation", dataset, split, EVALUATION_DATASETS)
+        pair = (VocSet(year, split, segmentation=True), VocSet(year, split))
+    elif dataset in _COCO:
+        pair = _coco_evaluation(dataset, split)
+    else:
+        return _fixed_sets("evaluation", dataset, split, EVALUATION_DATASETS)
+    return pair if segment else pair[::-1]
+
+
+def _coco_evaluation(dataset, split):
+    """The set with masks and, where the name allows it, the one without."""
+    if split == "train":
+        raise ValueError(f"--dataset {dataset} needs --split: {', '.join(COCO_SPLITS)}")
+    if dataset == "coco-seg":
+        return (CocoSet(split, segmentation=True),)
+    boxes_only = CocoSet(split)
+    if not boxes_only.has_boxes:
+        return (boxes_only,)
+    return (CocoSet(split, segmentation=True), boxes_only)
 
 
 def _fixed_sets(purpose, dataset, split, valid):
@@ -144,11 +98,13 @@ def _fixed_sets(purpose, dataset, split, valid):
         meant, record_sets = _FIXED[dataset]
     else:
         # A name of the original program never means the record set that is called alike.
-        record_set = None if dataset in _FIXED else RecordSet.from_name(dataset)
+        record_set = None
+        if dataset not in _FIXED:
+            record_set = VocSet.from_name(dataset) or CocoSet.from_name(dataset)
         if record_set is None:
             raise ValueError(
-                f"unknown {purpose} data set {dataset!r}; valid: {', '.join(valid)}, and the "
-                "name of a set of records, e.g. voc12-mine-seg"
+                f"unknown {purpose} data set {dataset!r}; valid: {', '.join(valid)}, {CUSTOM}, "
+                "and the name of a set of records, e.g. voc12-mine-seg"
             )
         meant, record_sets = record_set.split, (record_set,)
     if split not in ("train", meant):

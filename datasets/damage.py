@@ -18,9 +18,11 @@ def naming_damaged(batches, record_sets):
     except tf.errors.DataLossError as error:
         files = [file for info in record_sets for file in info.files]
         damaged = [file for file in files if not _reads(file)]
+        tools = sorted({info.command.split(" --")[0] for info in record_sets if info.command})
         raise ValueError(
             f"damaged records: {', '.join(damaged) or 'one of ' + ', '.join(files)}; write the set "
-            f"again by tools.encode_voc --overwrite ({error.message.split('}} ')[-1]})"
+            f"again by {' or '.join(tools) or 'what wrote it'}, with --overwrite "
+            f"({error.message.split('}} ')[-1]})"
         ) from None
 
 

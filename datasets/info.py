@@ -9,12 +9,14 @@ class DatasetInfo:
 
     `class_names` leaves the background out: class id 0 is the background, id i is
     `class_names[i - 1]`. `ignore_label` marks the mask pixels that count for nothing.
+    `category_ids` are the ids of the classes in annotations and results of COCO's format.
     Raises ValueError for no class, a repeated name, or more classes than a mask byte holds.
     """
 
     name: str
     class_names: tuple
     ignore_label: int = 255
+    category_ids: tuple = None
 
     def __post_init__(self):
         if not self.class_names:

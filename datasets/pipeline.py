@@ -69,8 +69,9 @@ def evaluation_dataset(record_sets, image_size, batch_size):
 
     Returns:
       tf.data of dicts: `image` `[B, S, S, 3]` in [0, 1]; `encoded_image`, `encoded_mask`,
-      `filename` `[B]` strings; `has_mask`, `height`, `width` `[B]`; `boxes` `[B, N, 4]`,
-      `labels` `[B, N]` and `difficult` `[B, N]`, padded with label 0 to the batch's largest N.
+      `filename`, `source_id` `[B]` strings; `has_mask`, `height`, `width` `[B]`; `boxes`
+      `[B, N, 4]`, `labels`, `difficult`, `is_crowd` and `area` `[B, N]`, padded with label 0 to
+      the batch's largest N.
     """
     files = [file for records_info in record_sets for file in records_info.files]
 
@@ -118,6 +119,8 @@ def _seed(seed, purpose):
 
 def _training_example(number, serialized, settings):
     example = records.parse(serialized)
+    # A crowd's box holds many objects or parts of them: nothing to learn a box from.
+    example = augment.keep(example, ~example[keys.IS_CROWD])
     image = records.decode_image(example[keys.ENCODED_IMAGE])
     example[keys.IMAGE] = tf.cast(image, tf.float32) / 255.0
     if settings.mask_side:

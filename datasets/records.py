@@ -4,6 +4,7 @@ A set of records is shards `<name>-00000-of-00008.tfrecord` and `<name>.json`, w
 them. It exists if and only if its JSON does; datasets/shards.py writes both.
 """
 
+import hashlib
 import json
 import os
 import shlex
@@ -16,42 +17,63 @@ from blitznet import keys
 
 _CORNERS = ("ymin", "xmin", "ymax", "xmax")
 _BOX = "image/object/bbox/"
+_MASKS = ("image/segmentation/encoded", "image/segmentation/class/encoded")
+_DIFFICULT = ("image/object/difficulty", "image/object/difficult")
+
+
+def _text(default=None):
+    return tf.io.FixedLenFeature([], tf.string, default_value=default)
+
+
+def _list(dtype):
+    return tf.io.FixedLenSequenceFeature([], dtype, allow_missing=True)
+
+
 _FORMAT = {
     "image/height": tf.io.FixedLenFeature([], tf.int64),
     "image/width": tf.io.FixedLenFeature([], tf.int64),
-    "image/filename": tf.io.FixedLenFeature([], tf.string),
-    "image/encoded": tf.io.FixedLenFeature([], tf.string),
-    "image/segmentation/encoded": tf.io.FixedLenFeature([], tf.string, default_value=""),
-    **{
-        _BOX + corner: tf.io.FixedLenSequenceFeature([], tf.float32, allow_missing=True)
-        for corner in _CORNERS
-    },
-    "image/object/class/label": tf.io.FixedLenSequenceFeature([], tf.int64, allow_missing=True),
-    "image/object/difficulty": tf.io.FixedLenSequenceFeature([], tf.int64, allow_missing=True),
+    "image/filename": _text(""),
+    "image/source_id": _text(""),
+    "image/encoded": _text(),
+    **{name: _text("") for name in _MASKS},
+    **{_BOX + corner: _list(tf.float32) for corner in _CORNERS},
+    "image/object/class/label": _list(tf.int64),
+    **{name: _list(tf.int64) for name in _DIFFICULT},
+    "image/object/is_crowd": _list(tf.int64),
+    "image/object/area": _list(tf.float32),
 }
 
 
-def serialize(example):
+def serialize(example, class_names=None):
     """A `tf.train.Example` as bytes, equal bytes for equal examples.
 
-    `example`: a dict of `blitznet.keys` as `voc.read_example` answers it. The feature names
-    are the original program's; a picture without mask has no `image/segmentation/*`.
+    `example`: a dict of `blitznet.keys` as `voc.read_example` answers it; a picture without mask
+    has no `image/segmentation/*`. The features are the original program's and, beside them, those
+    of the TF Object Detection API; its `image/object/class/text` needs the names of the classes
+    1..C.
     """
-    boxes = example[keys.BOXES]
+    boxes, image = example[keys.BOXES], example[keys.ENCODED_IMAGE]
     features = {
         "image/height": _ints([example[keys.HEIGHT]]),
         "image/width": _ints([example[keys.WIDTH]]),
-        "image/filename": _bytes(example[keys.FILENAME].encode()),
-        "image/format": _bytes(b"JPEG"),
-        "image/encoded": _bytes(example[keys.ENCODED_IMAGE]),
+        "image/filename": _strings(example[keys.FILENAME]),
+        "image/source_id": _strings(example[keys.SOURCE_ID]),
+        "image/key/sha256": _strings(hashlib.sha256(image).hexdigest()),
+        "image/format": _strings("PNG" if image.startswith(b"\x89PNG") else "JPEG"),
+        "image/encoded": _bytes(image),
         "image/object/class/label": _ints(example[keys.LABELS]),
-        "image/object/difficulty": _ints(example[keys.DIFFICULT]),
+        "image/object/is_crowd": _ints(example[keys.IS_CROWD]),
+        "image/object/area": _floats(example[keys.AREA]),
+        **{name: _ints(example[keys.DIFFICULT]) for name in _DIFFICULT},
     }
     for column, corner in enumerate(_CORNERS):
         features[_BOX + corner] = _floats(boxes[:, column])
+    if class_names:
+        names = [class_names[label - 1] for label in example[keys.LABELS]]
+        features["image/object/class/text"] = _strings(*names)
     if example[keys.ENCODED_MASK]:
-        features["image/segmentation/format"] = _bytes(b"PNG")
-        features["image/segmentation/encoded"] = _bytes(example[keys.ENCODED_MASK])
+        features["image/segmentation/format"] = _strings("PNG")
+        features.update({name: _bytes(example[keys.ENCODED_MASK]) for name in _MASKS})
     message = tf.train.Example(features=tf.train.Features(feature=features))
     return message.SerializeToString(deterministic=True)
 
@@ -64,6 +86,10 @@ def _floats(values):
     return tf.train.Feature(float_list=tf.train.FloatList(value=values))
 
 
+def _strings(*values):
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[v.encode() for v in values]))
+
+
 def _bytes(value):
     return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
 
@@ -71,27 +97,47 @@ def _bytes(value):
 def parse(serialized):
     """Tensors of one record (a string scalar), eagerly or inside tf.data, nothing decoded.
 
-    Answers a dict of `blitznet.keys`: FILENAME, ENCODED_IMAGE, ENCODED_MASK (b"" without
-    mask) string scalars; HEIGHT, WIDTH int32 scalars, pixels; HAS_MASK bool; BOXES float32
-    [N, 4] normalised yxyx; LABELS int32 [N], 1..C; DIFFICULT bool [N].
+    Reads what `serialize` writes and what the original program's encoder and the Object Detection
+    API's write. Answers a dict of `blitznet.keys`: FILENAME, SOURCE_ID (each the other where the
+    record has it not), ENCODED_IMAGE, ENCODED_MASK (b"" without mask) string scalars; HEIGHT, WIDTH
+    int32 scalars, pixels; HAS_MASK bool; BOXES float32 [N, 4] normalised yxyx; LABELS int32 [N],
+    1..C; DIFFICULT and IS_CROWD bool [N], False where the record says nothing; AREA float32 [N],
+    pixels of the picture, that of the box where it says nothing.
     """
     features = tf.io.parse_single_example(serialized, _FORMAT)
-    mask = features["image/segmentation/encoded"]
+    height, width = (tf.cast(features[f"image/{side}"], tf.int32) for side in ("height", "width"))
+    boxes = tf.stack([features[_BOX + corner] for corner in _CORNERS], axis=-1)
+    sides = (boxes[:, 2:] - boxes[:, :2]) * tf.cast(tf.stack([height, width]), tf.float32)
+    nothing = tf.zeros_like(boxes[:, 0], tf.int64)
+    difficult = _filled(features[_DIFFICULT[0]], features[_DIFFICULT[1]])
+    mask = _first(*(features[name] for name in _MASKS))
     return {
-        keys.FILENAME: features["image/filename"],
-        keys.HEIGHT: tf.cast(features["image/height"], tf.int32),
-        keys.WIDTH: tf.cast(features["image/width"], tf.int32),
+        keys.FILENAME: _first(features["image/filename"], features["image/source_id"]),
+        keys.SOURCE_ID: _first(features["image/source_id"], features["image/filename"]),
+        keys.HEIGHT: height,
+        keys.WIDTH: width,
         keys.ENCODED_IMAGE: features["image/encoded"],
         keys.ENCODED_MASK: mask,
         keys.HAS_MASK: tf.strings.length(mask) > 0,
-        keys.BOXES: tf.stack([features[_BOX + corner] for corner in _CORNERS], axis=-1),
+        keys.BOXES: boxes,
         keys.LABELS: tf.cast(features["image/object/class/label"], tf.int32),
-        keys.DIFFICULT: tf.cast(features["image/object/difficulty"], tf.bool),
+        keys.DIFFICULT: tf.cast(_filled(difficult, nothing), tf.bool),
+        keys.IS_CROWD: tf.cast(_filled(features["image/object/is_crowd"], nothing), tf.bool),
+        keys.AREA: _filled(features["image/object/area"], tf.reduce_prod(sides, axis=1)),
     }
 
 
+def _first(text, otherwise):
+    return tf.where(tf.strings.length(text) > 0, text, otherwise)
+
+
+def _filled(values, defaults):
+    """`values`, and for the objects at the end that they leave out their `defaults`."""
+    return tf.concat([values, defaults[tf.size(values) :]], axis=0)
+
+
 def decode_image(encoded):
-    """uint8 [H, W, 3] RGB of JPEG bytes (a string scalar), as stored: EXIF is ignored."""
+    """uint8 [H, W, 3] RGB of JPEG or PNG bytes (a string scalar), as stored: EXIF is ignored."""
     return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
 
 
@@ -110,7 +156,11 @@ class RecordsInfo:
     """A set of records on disk: `files` are the paths of its shards, in order.
 
     `class_names` leaves the background out; `images` and `images_with_masks` are counts;
-    `objects` maps each class name to its number of objects.
+    `objects` maps each class name to its number of objects. `split` is the list that it was made
+    from; `ap_rule` says how detections on it are scored: "voc07", "voc12" or "coco";
+    `category_ids` are COCO's ids of the classes, for its results file, None elsewhere. Without
+    `has_boxes`, nothing is known about the objects of its pictures: a test set, or masks alone.
+    `command` wrote it.
     """
 
     name: str
@@ -120,6 +170,11 @@ class RecordsInfo:
     images: int
     images_with_masks: int
     objects: dict
+    split: str = ""
+    ap_rule: str = "voc12"
+    category_ids: tuple = None
+    has_boxes: bool = True
+    command: str = ""
 
 
 def json_path(folder, record_set):
@@ -133,7 +188,7 @@ def has_records(folder, record_set):
 
 
 def open_records(folder, record_set, data_root=None):
-    """RecordsInfo of a `catalog.RecordSet` in `folder`.
+    """RecordsInfo of a set of `datasets.record_sets` in `folder`.
 
     Raises FileNotFoundError, with the command that writes it, when the set or one of its
     shards is not there; ValueError when its JSON does not read. The command names `data_root`
@@ -146,8 +201,20 @@ def open_records(folder, record_set, data_root=None):
             f"no records {record_set.name} in {folder} (there: {', '.join(present) or 'none'}); "
             f"write them with\n{_command(folder, record_set, data_root)}"
         )
+    again = _command(folder, record_set, data_root, " --overwrite")
+    return read_json(path, f"write the set again with\n{again}", record_set.ap_rule)
+
+
+def read_json(path, advice, ap_rule=RecordsInfo.ap_rule):
+    """RecordsInfo of the set of records that the JSON at `path` describes.
+
+    `ap_rule` is that of a set whose JSON does not say it. Raises ValueError for anything but a
+    set's JSON, FileNotFoundError when a shard is not there; `advice` ends both messages.
+    """
+    path = Path(path)
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
+        ids = summary.get("category_ids")
         info = RecordsInfo(
             name=summary["name"],
             class_names=tuple(summary["classes"]),
@@ -156,18 +223,21 @@ def open_records(folder, record_set, data_root=None):
             images=summary["images"],
             images_with_masks=summary["images_with_masks"],
             objects=summary["objects"],
+            split=summary.get("split", ""),
+            ap_rule=summary.get("ap_rule", ap_rule),
+            category_ids=None if ids is None else tuple(ids),
+            has_boxes=summary.get("has_boxes", True),
+            command=summary.get("command", ""),
         )
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path} does not describe a set of records ({error!r}); "
-            f"write the set again with\n{_command(folder, record_set, data_root, ' --overwrite')}"
-        ) from error
+    except (AttributeError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} does not describe a set of records ({error!r}); {advice}") from (
+            error
+        )
     missing = [file for file in info.files if not Path(file).is_file()]
     if missing:
         raise FileNotFoundError(
             f"{path} lists {missing[0]}, which is missing ({len(missing)} of {len(info.files)} "
-            f"shards); write the set again with\n"
-            + _command(folder, record_set, data_root, " --overwrite")
+            f"shards); {advice}"
         )
     return info
 
@@ -178,4 +248,4 @@ def _command(folder, record_set, data_root, flags=""):
     given = "".join(
         f" {flag} {shlex.quote(os.path.abspath(place))}" for flag, place in places.items() if place
     )
-    return f"  {record_set.command}{given}{flags}\n(add --label_map FILE for classes of your own)"
+    return f"  {record_set.command}{given}{flags}{record_set.note}"

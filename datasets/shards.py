@@ -6,17 +6,14 @@ makes the set exist. A run that was stopped goes on from the reports.
 """
 
 import contextlib
+import functools
 import glob
 import hashlib
 import itertools
 import json
 import math
-import multiprocessing
 import os
 import shutil
-import signal
-import threading
-from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
@@ -27,9 +24,18 @@ import tensorflow as tf
 from blitznet import keys
 from datasets import records
 from datasets.info import BadExample, DatasetInfo
+from datasets.workers import run_in_pool
 
 PICTURES_PER_SHARD = 500
 _SHOWN = 20
+# What a set's JSON counts, by the numbers of one example.
+_COUNTS = {
+    "images": lambda example: 1,
+    "images_with_masks": lambda example: bool(example[keys.ENCODED_MASK]),
+    "difficult_objects": lambda example: np.sum(example[keys.DIFFICULT]),
+    "crowd_objects": lambda example: np.sum(example[keys.IS_CROWD]),
+    "boxes_of_no_area": lambda example: example.get(keys.EMPTY_BOXES, 0),
+}
 
 
 class BadExamples(ValueError):
@@ -51,10 +57,14 @@ def describe_bad(examples):
 
 @dataclass(frozen=True)
 class _Shard:
-    """Work on one shard: `path` is where it is finished, in the folder of partial work."""
+    """Work on one shard: `path` is where it is finished, in the folder of partial work.
+
+    `annotations` has an entry for each name, or is None: what `read` takes beside the name.
+    """
 
     path: Path
     names: tuple
+    annotations: tuple
     info: DatasetInfo
     source: str
     read: Callable
@@ -63,6 +73,11 @@ class _Shard:
     @property
     def report_path(self):
         return self.path.with_suffix(".json")
+
+    def examples(self):
+        """Calls that read the pictures, one each."""
+        columns = [self.names] if self.annotations is None else [self.names, self.annotations]
+        return [functools.partial(self.read, *picture) for picture in zip(*columns)]
 
 
 def write_records(
@@ -73,6 +88,8 @@ def write_records(
     read,
     *,
     source,
+    annotations=None,
+    has_boxes=True,
     shards=None,
     workers=1,
     skip_bad=False,
@@ -83,6 +100,9 @@ def write_records(
 
     Args: `info` the DatasetInfo; `read` a picklable callable, name -> example or BadExample;
     `source` says where it finds the pictures and masks: absolute folders;
+    `annotations` a dict name -> what `read` takes as its second argument (a worker is handed
+    those of its own shards alone), None for a `read` of the name; `has_boxes` whether the objects
+    of the pictures are known;
     `shards` their number (None: one per 500 pictures), filled in the order of `names`;
     `workers` processes (1: this one); `skip_bad` leaves bad examples out and lists them in the
     JSON; `overwrite` starts from nothing and replaces the set once the other is complete;
@@ -107,7 +127,8 @@ def write_records(
     for i in range(count):
         path = staging / f"{record_set.name}-{i:05d}-of-{count:05d}.tfrecord"
         part = tuple(names[len(names) * i // count : len(names) * (i + 1) // count])
-        plan.append(_Shard(path, part, info, source, read, skip_bad))
+        known = None if annotations is None else tuple(annotations[name] for name in part)
+        plan.append(_Shard(path, part, known, info, source, read, skip_bad))
 
     try:
         reports = _write_shards(plan, folder, workers, progress)
@@ -117,7 +138,8 @@ def write_records(
     finally:
         with contextlib.suppress(OSError):  # it stays as long as it holds a finished shard
             staging.rmdir()
-    _publish(folder, staging, plan, _summary(record_set, info, names, source, plan, reports))
+    summary = _summary(record_set, info, _identity(info, names, source), plan, reports)
+    _publish(folder, staging, plan, {**summary, "has_boxes": has_boxes})
     return True
 
 
@@ -155,8 +177,8 @@ def _write_shards(plan, folder, workers, progress):
     already = sum(len(shard.names) for shard in plan) - sum(len(s.names) for s in missing)
     progress(already)
     workers = min(workers, len(missing))
-    write = _write_in_pool if workers > 1 else _write_here
-    written = write(missing, workers, lambda done: progress(already + done))
+    write = run_in_pool if workers > 1 else _write_here
+    written = write(_write_shard, missing, workers, lambda done: progress(already + done))
     reports.update(zip((shard.path for shard in missing), written))
     return list(reports.values())
 
@@ -174,68 +196,14 @@ def _finished_report(shard, folder):
         "source": shard.source,
     }
     same = all(report.get(field) == value for field, value in wanted.items())
+    same = same and _COUNTS.keys() <= report.keys()
     # What was left out may have been mended since.
     return report if there and same and not report["skipped"] else None
 
 
-def _write_here(shards, _, progress):
+def _write_here(write, plan, _, progress):
     done = itertools.count(1)
-    return [_write_shard(shard, lambda: progress(next(done))) for shard in shards]
-
-
-def _write_in_pool(shards, workers, progress):
-    # Fork is unsafe once TensorFlow has threads.
-    context = multiprocessing.get_context("spawn")
-    done, stop = context.Value("q", 0), context.Event()
-    with ProcessPoolExecutor(workers, context, _enter_worker, (done, stop)) as pool:
-        try:
-            with _interrupt_ignored():  # the workers inherit that: Ctrl-C is for this process
-                pending = [pool.submit(_write_in_worker, shard) for shard in shards]
-            futures = list(pending)
-            while pending:
-                finished, pending = wait(pending, timeout=0.2, return_when=FIRST_EXCEPTION)
-                for future in finished:
-                    future.result()
-                progress(done.value)
-        except BaseException:
-            stop.set()
-            pool.shutdown(cancel_futures=True)
-            raise
-    return [future.result() for future in futures]
-
-
-@contextlib.contextmanager
-def _interrupt_ignored():
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
-
-
-class _Stopped(Exception):
-    """The main process gave up."""
-
-
-def _enter_worker(done, stop):
-    """Take the shared counter and stop sign; end with the main process, however that ends."""
-    global _tick
-
-    def _tick():
-        if stop.is_set():
-            raise _Stopped
-        with done.get_lock():
-            done.value += 1
-
-    def follow():
-        multiprocessing.parent_process().join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
-
-
-def _write_in_worker(shard):
-    return _write_shard(shard, _tick)
+    return [write(shard, lambda: progress(next(done))) for shard in plan]
 
 
 def _write_shard(shard, tick):
@@ -246,29 +214,27 @@ def _write_shard(shard, tick):
     """
     temporary = shard.path.with_suffix(f".{os.getpid()}.tmp")
     objects = np.zeros(shard.info.num_classes, np.int64)
-    difficult = masks = 0
+    counts = dict.fromkeys(_COUNTS, 0)
     skipped = []
     try:
         with tf.io.TFRecordWriter(str(temporary)) as writer:
-            for name in shard.names:
+            for read in shard.examples():
                 try:
-                    example = shard.read(name)
+                    example = read()
                 except BadExample as error:
                     skipped.append({"file": error.file, "reason": error.reason})
                 else:
-                    writer.write(records.serialize(example))
+                    writer.write(records.serialize(example, shard.info.class_names))
                     objects += np.bincount(example[keys.LABELS], minlength=len(objects))
-                    difficult += int(np.sum(example[keys.DIFFICULT]))
-                    masks += bool(example[keys.ENCODED_MASK])
+                    for name, count in _COUNTS.items():
+                        counts[name] += int(count(example))
                 tick()
         report = {
             "names": shard.names,
             "classes": shard.info.class_names,
             "source": shard.source,
-            "images": len(shard.names) - len(skipped),
-            "images_with_masks": masks,
             "objects": objects[1:].tolist(),
-            "difficult_objects": difficult,
+            **counts,
             "skipped": skipped,
         }
         if shard.skip_bad or not skipped:
@@ -281,24 +247,20 @@ def _write_shard(shard, tick):
         temporary.unlink(missing_ok=True)
 
 
-def _summary(record_set, info, names, source, plan, reports):
+def _summary(record_set, info, identity, plan, reports):
     """Content of the set's JSON: the same for the same pictures, whenever it is written."""
-
-    def total(field):
-        return sum(report[field] for report in reports)
-
     objects = np.sum([report["objects"] for report in reports], axis=0).tolist()
     return {
         "name": record_set.name,
         "command": record_set.command,
         "split": record_set.split,
         "image_list": record_set.image_list,
-        **_identity(info, names, source),
+        "ap_rule": record_set.ap_rule,
+        **identity,
+        "category_ids": info.category_ids,
         "ignore_label": info.ignore_label,
-        "images": total("images"),
-        "images_with_masks": total("images_with_masks"),
         "objects": dict(zip(info.class_names, objects)),
-        "difficult_objects": total("difficult_objects"),
+        **{name: sum(report[name] for report in reports) for name in _COUNTS},
         "skipped": [entry for report in reports for entry in report["skipped"]],
         "shards": [shard.path.name for shard in plan],
     }

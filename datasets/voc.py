@@ -5,20 +5,18 @@ http://host.robots.ox.ac.uk/pascal/VOC/. A data set of other classes in this lay
 the same way.
 """
 
-import io
 import math
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from blitznet import keys
+from datasets import pictures
 from datasets.info import BadExample
 
 _WEBSITE = "http://host.robots.ox.ac.uk/pascal/VOC/"
 _SBD = "http://home.bharathh.info/pubs/codes/SBD/download.html"
-_PIL_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 def read_list(voc_dir, image_list):
@@ -71,72 +69,64 @@ def _missing_list(voc_dir, path):
     )
 
 
-def read_example(voc_dir, name, info, mask_folder=None):
+def read_example(voc_dir, name, info, mask_folder=None, *, masks_required=True, has_boxes=True):
     """One picture with its ground truth, checked, as a dict of `blitznet.keys`.
 
     Args: `voc_dir` the folder of one VOC year; `name` without .jpg; `info` a DatasetInfo;
     `mask_folder` where its mask has to be (SegmentationClass or SegmentationClassAug), None
-    for an example without mask.
+    for an example without mask; without `masks_required`, an absent mask is none; without
+    `has_boxes` its annotation is not looked for.
 
-    FILENAME str; HEIGHT, WIDTH int, pixels as stored (EXIF orientation is ignored everywhere:
-    annotations refer to stored pixels); ENCODED_IMAGE the JPEG's own bytes; ENCODED_MASK class
-    ids as 8-bit grey PNG bytes, b"" without a mask; BOXES float32 [N, 4] ymin, xmin, ymax, xmax
-    in [0, 1], VOC's pixel numbers over height and width, from which the 1 at which VOC starts
-    counting is *not* subtracted (the original BlitzNet's convention); LABELS int32 [N], 1..C;
-    DIFFICULT bool [N]. N may be 0.
+    FILENAME, SOURCE_ID str; HEIGHT, WIDTH int, pixels as stored (EXIF orientation is ignored
+    everywhere: annotations refer to stored pixels); ENCODED_IMAGE the JPEG's own bytes;
+    ENCODED_MASK class ids as 8-bit grey PNG bytes, b"" without a mask; BOXES float32 [N, 4] ymin,
+    xmin, ymax, xmax in [0, 1], VOC's pixel numbers over height and width, from which the 1 at
+    which VOC starts counting is *not* subtracted (the original BlitzNet's convention); LABELS
+    int32 [N], 1..C; DIFFICULT and IS_CROWD (none is) bool [N]; AREA float32 [N], the box's, in
+    pixels. N may be 0.
 
     Raises BadExample, naming the file (and object), for anything missing, unreadable or
     contradictory.
     """
     voc_dir = Path(voc_dir)
-    encoded, width, height = _read_picture(voc_dir / "JPEGImages" / f"{name}.jpg")
-    boxes, labels, difficult = _read_objects(
-        voc_dir / "Annotations" / f"{name}.xml", info, width, height
-    )
+    path = voc_dir / "JPEGImages" / f"{name}.jpg"
+    encoded, width, height = pictures.read_picture(path, _where_from(path))
+    boxes, labels, difficult = [], [], []
+    if has_boxes:
+        path = voc_dir / "Annotations" / f"{name}.xml"
+        boxes, labels, difficult = _read_objects(path, info, width, height)
     mask = b""
     if mask_folder:
-        mask = _read_mask(voc_dir / mask_folder / f"{name}.png", info, width, height)
+        path = voc_dir / mask_folder / f"{name}.png"
+        if masks_required or path.is_file():
+            mask = _read_mask(path, info, width, height)
+    areas = [(bottom - top) * (right - left) for top, left, bottom, right in boxes]
     return {
         keys.FILENAME: f"{name}.jpg",
+        keys.SOURCE_ID: f"{name}.jpg",
         keys.HEIGHT: height,
         keys.WIDTH: width,
         keys.ENCODED_IMAGE: encoded,
         keys.ENCODED_MASK: mask,
-        keys.BOXES: np.array(boxes, np.float32).reshape(-1, 4),
-        keys.LABELS: np.array(labels, np.int32),
-        keys.DIFFICULT: np.array(difficult, bool),
+        **pictures.objects(
+            boxes=[(y0 / height, x0 / width, y1 / height, x1 / width) for y0, x0, y1, x1 in boxes],
+            labels=labels,
+            difficult=difficult,
+            is_crowd=[False] * len(boxes),
+            area=areas,
+        ),
     }
 
 
-def _read_bytes(path):
-    if not path.is_file():
-        source = _SBD if path.parent.name == "SegmentationClassAug" else _WEBSITE
-        raise BadExample(
-            path, f"missing, though the list names it (the official one comes from {source})"
-        )
-    return path.read_bytes()
-
-
-def _read_picture(path):
-    """Bytes, width and height of a JPEG that decodes to its end."""
-    encoded = _read_bytes(path)
-    try:
-        with Image.open(io.BytesIO(encoded)) as picture:
-            picture.load()
-    except _PIL_ERRORS as error:
-        raise BadExample(path, f"truncated or not a JPEG ({error})") from error
-    # MPO is a JPEG with further pictures behind it, as some cameras write.
-    if picture.format not in ("JPEG", "MPO"):
-        raise BadExample(path, f"not a JPEG but {picture.format}: convert it")
-    if picture.mode not in ("RGB", "L"):
-        raise BadExample(path, f"a {picture.mode} JPEG: convert it to RGB (save it with PIL)")
-    return encoded, picture.width, picture.height
+def _where_from(path):
+    source = _SBD if path.parent.name == "SegmentationClassAug" else _WEBSITE
+    return f"though the list names it (the official one comes from {source})"
 
 
 def _read_objects(path, info, width, height):
-    """Lists of normalised boxes, labels and difficult flags of an annotation."""
+    """Lists of boxes in pixels, labels and difficult flags of an annotation."""
     try:
-        root = ElementTree.fromstring(_read_bytes(path))
+        root = ElementTree.fromstring(pictures.read_bytes(path, _where_from(path)))
     except ElementTree.ParseError as error:
         raise BadExample(path, f"not XML ({error})") from error
     if root.tag != "annotation":
@@ -161,7 +151,7 @@ def _read_objects(path, info, width, height):
 
 
 def _read_box(element, path, where, width, height):
-    """ymin, xmin, ymax, xmax over the picture's sides."""
+    """ymin, xmin, ymax, xmax in pixels."""
     bounds = element.find("bndbox")
     if bounds is None:
         raise BadExample(path, f"{where}: no <bndbox>")
@@ -174,7 +164,7 @@ def _read_box(element, path, where, width, height):
         if low < 0 or high > side:
             reason = f"{where}: {axis} from {low:g} to {high:g} leaves the picture, 0 to {side}"
             raise BadExample(path, reason)
-    return ymin / height, xmin / width, ymax / height, xmax / width
+    return ymin, xmin, ymax, xmax
 
 
 def _read_flag(element, path, where):
@@ -197,12 +187,8 @@ def _number(element, tag, path, where):
 
 def _read_mask(path, info, width, height):
     """Class ids of a palette or grey PNG, as the bytes of an 8-bit grey PNG."""
-    encoded = _read_bytes(path)
-    try:
-        with Image.open(io.BytesIO(encoded)) as picture:
-            picture.load()
-    except _PIL_ERRORS as error:
-        raise BadExample(path, f"truncated or not a PNG ({error})") from error
+    encoded = pictures.read_bytes(path, _where_from(path))
+    picture = pictures.open_encoded(path, encoded, "not a PNG")
     if picture.mode not in ("P", "L"):
         raise BadExample(path, f"a mask is a palette or grey PNG of class ids, not {picture.mode}")
     if picture.size != (width, height):
@@ -216,6 +202,4 @@ def _read_mask(path, info, width, height):
             f"has the id {min(unknown)}, which is neither 0 to {info.num_classes - 1} "
             f"nor {info.ignore_label}",
         )
-    grey = io.BytesIO()
-    Image.fromarray(ids).save(grey, "PNG")
-    return grey.getvalue()
+    return pictures.mask_bytes(ids)

@@ -26,6 +26,7 @@ SHARED = {
     "ckpt": 0,
     "dataset": "voc07",
     "split": "train",
+    "label_map": None,
     "no_seg_gt": False,
     "top_k_nms": 400,
     "top_k_after_nms": 50,
@@ -38,6 +39,7 @@ SHARED = {
     "records": None,
 }
 TRAINING = {
+    "train_records": [],
     "max_iterations": 1000000,
     "batch_size": 32,
     "weight_decay": 5e-5,
@@ -54,6 +56,7 @@ TRAINING = {
     "average_period": 100,
     "zoomout_prob": 0.5,
     "lr_decay": [],
+    "imagenet_weights": None,
     "random_trunk_init": False,
     "seed": 0,
     "init_from": None,
@@ -62,7 +65,10 @@ TRAINING = {
     "augmentation": "full",
 }
 EVALUATION = {
+    "eval_records": [],
     "batch_eval": False,
+    "follow": False,
+    "timeout": 3600,
     "no_average": False,
     "min_ckpt": 0,
     "step": 1,
@@ -130,6 +136,7 @@ def test_names_are_not_case_sensitive():
         ("--learning_rate", "0", ["above 0"]),
         ("--learning_rate", "nan", ["above 0"]),
         ("--learning_rate", "fast", ["not a number"]),
+        ("--learning_rate", "inf", ["not finite"]),
         ("--lr_decay", "-1", ["at least 0"]),
     ],
 )
@@ -186,9 +193,20 @@ def test_flags_that_do_not_go_together_are_named(flags, named):
     assert all(text in str(error.value) for text in named)
 
 
-def test_one_checkpoint_and_all_checkpoints_exclude_each_other():
-    settings = config.pick(config.EvaluationConfig, evaluation_args("--ckpt", "1", "--batch_eval"))
-    with pytest.raises(ValueError, match="--ckpt.*--batch_eval"):
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (["--ckpt", "1", "--batch_eval"], "--ckpt.*--batch_eval"),
+        (["--min_ckpt", "5"], "--min_ckpt has no effect without --batch_eval or --follow"),
+        (["--step", "5"], "--step has no effect without --batch_eval or --follow"),
+        (["--batch_eval", "--timeout", "5"], "--timeout has no effect without --follow"),
+        (["--ckpt", "1", "--follow"], "--follow.*--ckpt"),
+        (["--batch_eval", "--follow"], "--follow.*--batch_eval"),
+    ],
+)
+def test_evaluation_flags_that_do_not_go_together_are_named(flags, named):
+    settings = config.pick(config.EvaluationConfig, evaluation_args(*flags))
+    with pytest.raises(ValueError, match=named):
         config.validate_evaluation(settings)
 
 

@@ -93,6 +93,13 @@ class TestVgg16:
         expected = weights["ssd/vgg_16/conv9/conv9_2/location/weights"]
         np.testing.assert_array_equal(kernel, expected)
 
+    def test_takes_cocos_classes(self, flags, tmp_path):
+        weights = golden.recipe_weights(build_model(trunk="vgg16", segment=False, num_classes=81))
+        flags[1] = write_tf1_checkpoint(tmp_path / "coco.ckpt", weights, 4000)
+        assert convert_checkpoint.main([*flags, "--detect", "--label_map", "coco"]) == 0
+        names = runs.load(tmp_path / "vgg")[2]["class_names"]
+        assert (len(names), names[0], names[-1]) == (80, "person", "toothbrush")
+
     def test_does_without_a_segmentation_head(self, flags, tmp_path, capsys):
         assert convert_checkpoint.main(flags) == 1
         assert "vgg16 with --detect" in capsys.readouterr().err

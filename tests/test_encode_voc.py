@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,10 +13,10 @@ import pytest
 import tensorflow as tf
 
 from blitznet import keys
+from blitznet.label_map import write_label_map
 from datasets import records
 from datasets.catalog import evaluation_sets, training_sets
 from datasets.info import VOC
-from datasets.label_map import write_label_map
 from helpers import CHECKOUT
 from tools.encode_voc import main
 from voc_fixture import draw_mask, objects_of, write_list, write_voc
@@ -119,6 +120,79 @@ def test_label_map_gives_the_classes(tmp_path):
     # Pictures 1 and 2 show classes 2, 3 and 1, 2 of the list that drew them: ring, disc; bar, ring.
     assert info.class_names == ("bar", "disc", "ring")
     assert info.objects == {"bar": 1, "disc": 1, "ring": 2}
+
+
+def test_a_list_of_ones_own_may_name_pictures_without_mask(tmp_path, capsys):
+    """As VOC2007's Main/trainval does: 422 of its 5,011 pictures have one."""
+    voc_dir = write_voc(tmp_path, "07", pictures=8)
+    for official, name in (("Main/trainval", "all"), ("Main/train", "test")):
+        lines = (voc_dir / "ImageSets" / f"{official}.txt").read_text().split()
+        write_list(voc_dir, f"Segmentation/{name}", lines)
+    flags = ("--year", "07", "--segmentation", "--split")
+    assert _encode(tmp_path, *flags, "all") == 0
+    examples = _parsed(tmp_path / "records", *training_sets("voc07-all-seg", "train", True))
+    assert [bool(e[keys.HAS_MASK]) for e in examples] == [False] + [True] * 7
+    height, width = int(examples[0][keys.HEIGHT]), int(examples[0][keys.WIDTH])
+    mask = records.decode_mask(b"", examples[0][keys.HAS_MASK], height, width)
+    assert (mask.numpy() == 255).all()
+    capsys.readouterr()
+    # An official list still demands them.
+    assert "SegmentationClass/2007_000000.png: missing" in _error(capsys, tmp_path, *flags, "test")
+
+
+def _own(tmp_path, pictures=4):
+    """Flags of a folder of the user's own, `animals`, with a label map."""
+    write_voc(tmp_path, pictures=pictures, class_names=("disc", "bar"))
+    (tmp_path / "VOCdevkit" / "VOC2012").rename(tmp_path / "animals")
+    write_label_map(tmp_path / "map.pbtxt", ("disc", "bar"))
+    root, label_map = str(tmp_path / "animals"), str(tmp_path / "map.pbtxt")
+    return ["--root", root, "--label_map", label_map]
+
+
+def test_a_folder_of_ones_own_is_named_after_it(tmp_path):
+    flags = _own(tmp_path)
+    assert _encode(tmp_path, *flags, "--split", "val", "--segmentation") == 0
+    assert _encode(tmp_path, *flags, "--split", "val", "--name", "mine") == 0
+    summaries = [
+        json.loads((tmp_path / "records" / f"{name}.json").read_text())
+        for name in ("animals-val-seg", "mine-val")
+    ]
+    assert [s["images_with_masks"] for s in summaries] == [1, 0]
+    for summary in summaries:
+        assert (summary["classes"], summary["ap_rule"]) == (["disc", "bar"], "voc12")
+        assert summary["has_boxes"]
+
+
+def test_masks_alone_are_found_out_and_told(tmp_path, capsys):
+    flags = _own(tmp_path)
+    shutil.rmtree(tmp_path / "animals" / "Annotations")
+    message = _error(capsys, tmp_path, *flags, "--split", "train")
+    assert f"no folder {tmp_path / 'animals' / 'Annotations'}; --segmentation" in message
+    assert _encode(tmp_path, *flags, "--split", "train", "--segmentation") == 0
+    assert "Annotations: masks alone, without boxes" in capsys.readouterr().out
+    summary = json.loads((tmp_path / "records" / "animals-train-seg.json").read_text())
+    assert (summary["has_boxes"], summary["images"]) == (False, 2)
+    assert sum(summary["objects"].values()) == 0
+
+
+def test_a_year_does_not_pass_for_masks_alone(tmp_path, capsys):
+    voc_dir = write_voc(tmp_path, pictures=4)
+    shutil.rmtree(voc_dir / "Annotations")
+    message = _error(capsys, tmp_path, "--split", "train", "--segmentation")
+    assert "2007_000001.xml: missing" in message
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--root", "x"], "--root needs --label_map"),
+        (["--root", "x", "--year", "12"], "--year and --root name different pictures"),
+        (["--name", "x"], "--name goes with --root"),
+        (["--root", "voc12", "--label_map", "y"], "voc12-train is the name of an official set"),
+    ],
+)
+def test_flags_that_do_not_go_together_are_told(tmp_path, capsys, flags, message):
+    assert message in _error(capsys, tmp_path, "--split", "train", *flags)
 
 
 def _error(capsys, *arguments):

@@ -8,6 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from blitznet import export, runs
+from blitznet.label_map import read_label_map
 from blitznet.postprocess.settings import DetectionSettings
 from blitznet.variables import variables_by_path
 from datasets import records
@@ -144,7 +145,8 @@ def test_files_of_any_kind_become_rgb(live, kind):
 def test_labels_are_an_asset_with_the_background_first(exported, tiny_archive):
     labels = (exported / "assets" / "labels.txt").read_text().splitlines()
     assert labels == ["background", *runs.read_flags(tiny_archive / "r")["class_names"]]
-    assert not (exported / "labels.txt").exists()
+    assert list(read_label_map(exported / "assets" / "label_map.pbtxt")) == labels[1:]
+    assert not any((exported / name).exists() for name in ("labels.txt", "label_map.pbtxt"))
 
 
 def test_every_weight_is_stored_once(exported, tiny_archive):

@@ -90,9 +90,12 @@ def test_blitznet_knows_nothing_of_flags_paths_and_scripts(path):
     assert offenders(path, outside) == []
 
 
+_SHARED = ("boxes", "priors", "coding", "imaging", "keys", "label_map")
+
+
 @pytest.mark.parametrize("path", named(sources("datasets")))
-def test_datasets_take_geometry_pixels_and_keys_from_blitznet_and_no_more(path):
-    allowed = [f"blitznet.{name}" for name in ("boxes", "priors", "coding", "imaging", "keys")]
+def test_datasets_take_geometry_pixels_keys_and_label_maps_from_blitznet_and_no_more(path):
+    allowed = [f"blitznet.{name}" for name in _SHARED]
     beyond = [name for name in offenders(path, ["blitznet"]) if not within(name, allowed)]
     assert beyond == []
     assert offenders(path, ("config", "paths", "tools", "argparse", *ENTRY_SCRIPTS)) == []

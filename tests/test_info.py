@@ -16,6 +16,11 @@ def test_voc_classes_are_the_official_ones_in_alphabetical_order():
     assert (ids["aeroplane"], ids["cat"], ids["person"], ids["tvmonitor"]) == (1, 8, 15, 20)
 
 
+def test_category_ids_are_for_coco_alone():
+    assert VOC.category_ids is None
+    assert DatasetInfo("mine", ("cat", "dog"), category_ids=(3, 7)).category_ids == (3, 7)
+
+
 def test_info_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         VOC.ignore_label = 0

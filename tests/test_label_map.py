@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets.label_map import read_label_map, write_label_map
+from blitznet.label_map import read_label_map, write_label_map
 
 _NAMES = st.lists(
     st.text(st.characters(exclude_categories=["Cs"]), min_size=1), min_size=1, unique=True

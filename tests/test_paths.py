@@ -47,6 +47,7 @@ def test_a_tilde_is_the_home_folder(monkeypatch):
 
 def test_folders_below_the_roots():
     assert paths.voc_dir("/d", "07") == Path("/d/VOCdevkit/VOC2007")
+    assert paths.coco_dir("/d") == Path("/d/coco")
     assert paths.run_dir("/a", "first") == Path("/a/first")
 
 

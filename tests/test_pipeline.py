@@ -14,7 +14,7 @@ from datasets.pipeline import TrainingInput, evaluation_dataset, training_datase
 CODER = PriorCoder(prior_boxes((8, 4, 2, 1), prior_scales(64, False)))
 
 
-def _picture(index):
+def _picture(index, crowd=None):
     """Example `index`: every third without objects, every fourth without mask."""
     rng = np.random.default_rng(index)
     height, width = 24 + index, 40 - index
@@ -26,6 +26,7 @@ def _picture(index):
     boxes = np.float32([[0.1, 0.2, 0.6, 0.9], [0.3, 0.1, 0.9, 0.4]])[: index % 3]
     return {
         keys.FILENAME: f"{index}.jpg",
+        keys.SOURCE_ID: str(index),
         keys.HEIGHT: height,
         keys.WIDTH: width,
         keys.ENCODED_IMAGE: tf.io.encode_jpeg(pixels, quality=95).numpy(),
@@ -33,6 +34,8 @@ def _picture(index):
         keys.BOXES: boxes,
         keys.LABELS: np.arange(index, index + len(boxes), dtype=np.int32),
         keys.DIFFICULT: np.arange(len(boxes)) == 1,
+        keys.IS_CROWD: np.arange(len(boxes)) == crowd,
+        keys.AREA: np.arange(len(boxes), dtype=np.float32) + index,
     }
 
 
@@ -177,6 +180,23 @@ def test_masks_left_out_of_account_are_ignored_everywhere(seven):
         assert (batch[keys.MASK] == 255).all()
 
 
+@pytest.mark.parametrize("crowd", [0, 1])
+def test_crowds_are_evaluated_but_not_trained_on(tmp_path, crowd):
+    """Picture 5 has two objects, one of them a crowd: only the other one has targets."""
+    file, example = str(tmp_path / "crowd.tfrecord"), _picture(5, crowd=crowd)
+    with tf.io.TFRecordWriter(file) as writer:
+        writer.write(records.serialize(example))
+    info = records.RecordsInfo("crowd", ("cat",), 255, (file,), 1, 1, {})
+    (batch,) = _batches([info], 1, _settings(augmentation="none", batch_size=1))
+    other = slice(1 - crowd, 2 - crowd)
+    labels, offsets = CODER.encode(example[keys.BOXES][other], example[keys.LABELS][other])
+    np.testing.assert_array_equal(batch[keys.PRIOR_LABELS][0], labels)
+    np.testing.assert_allclose(batch[keys.PRIOR_OFFSETS][0], offsets, atol=1e-5)
+    assert set(batch[keys.PRIOR_LABELS][0]) == {0, 6 - crowd}
+    (batch,) = evaluation_dataset([info], 32, 1).as_numpy_iterator()
+    assert batch[keys.IS_CROWD][0].tolist() == [crowd == 0, crowd == 1]
+
+
 @pytest.mark.parametrize(
     ("changes", "absent"),
     [
@@ -218,12 +238,13 @@ def test_evaluation_gives_every_picture_once_in_order(seven, tmp_path):
         for i, index in enumerate(_names([batch])):
             expected = _picture(index)
             count = index % 3
-            for key in (keys.BOXES, keys.LABELS, keys.DIFFICULT):
+            for key in (keys.BOXES, keys.LABELS, keys.DIFFICULT, keys.IS_CROWD, keys.AREA):
                 np.testing.assert_array_equal(batch[key][i, :count], expected[key], err_msg=key)
                 assert not batch[key][i, count:].any()
             assert batch[keys.HAS_MASK][i] == bool(expected[keys.ENCODED_MASK])
             for key in (keys.HEIGHT, keys.WIDTH, keys.ENCODED_IMAGE, keys.ENCODED_MASK):
                 assert batch[key][i] == expected[key]
+            assert batch[keys.SOURCE_ID][i].decode() == expected[keys.SOURCE_ID]
             resized = legacy_resize(_decoded(index)[0][None] / 255, (32, 32))[0]
             np.testing.assert_allclose(batch[keys.IMAGE][i], resized, atol=1e-5)
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from blitznet.label_map import read_label_map
 from blitznet.visualize import class_colours
-from datasets.label_map import read_label_map
 from tools import quickstart_data
 from tools.quickstart_scene import CLASS_NAMES, SHAPES, bounding_box, draw_scene
 

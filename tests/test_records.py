@@ -15,12 +15,12 @@ from PIL import Image
 
 from blitznet import keys
 from datasets import records
-from datasets.catalog import RecordSet
 from datasets.info import VOC
+from datasets.record_sets import VocSet
 from datasets.voc import read_example
 from voc_fixture import VocObject, draw_mask, write_annotation, write_mask, write_picture
 
-SET = RecordSet("12", "val", segmentation=True)
+SET = VocSet("12", "val", segmentation=True)
 CAT = VocObject("cat", 8, 4, 32, 24, difficult=True)
 
 
@@ -32,9 +32,10 @@ def voc_dir(tmp_path):
     return tmp_path
 
 
-def _example(boxes, labels, difficult, mask=b""):
+def _example(boxes, labels, difficult, mask=b"", is_crowd=None, area=None):
     return {
         keys.FILENAME: "å b.jpg",
+        keys.SOURCE_ID: "å 7",
         keys.HEIGHT: 48,
         keys.WIDTH: 64,
         keys.ENCODED_IMAGE: b"\xff\xd8\x00",
@@ -42,6 +43,8 @@ def _example(boxes, labels, difficult, mask=b""):
         keys.BOXES: boxes,
         keys.LABELS: labels,
         keys.DIFFICULT: difficult,
+        keys.IS_CROWD: np.zeros(len(labels), bool) if is_crowd is None else is_crowd,
+        keys.AREA: np.ones(len(labels), np.float32) if area is None else area,
     }
 
 
@@ -53,11 +56,14 @@ def test_parse_undoes_serialize(data, count, mask):
         data.draw(arrays.arrays(np.int32, count, elements=st.integers(1, 254))),
         data.draw(arrays.arrays(bool, count)),
         mask,
+        data.draw(arrays.arrays(bool, count)),
+        data.draw(arrays.arrays(np.float32, count, elements=st.floats(0, 1e6, width=32))),
     )
     parsed = {
         name: tensor.numpy() for name, tensor in records.parse(records.serialize(example)).items()
     }
-    assert parsed.pop(keys.FILENAME).decode() == example.pop(keys.FILENAME)
+    for name in (keys.FILENAME, keys.SOURCE_ID):
+        assert parsed.pop(name).decode() == example.pop(name)
     assert parsed.pop(keys.HAS_MASK) == bool(mask)
     assert parsed.keys() == example.keys()
     for name, value in example.items():
@@ -66,29 +72,114 @@ def test_parse_undoes_serialize(data, count, mask):
             assert parsed[name].dtype == value.dtype
 
 
-def test_feature_names_and_values_are_those_of_the_original_program():
-    boxes = np.array([[0.25, 0.5, 0.75, 1.0]], np.float32)
-    example = _example(boxes, np.array([8], np.int32), np.array([True]), b"png")
-    features = tf.train.Example.FromString(records.serialize(example)).features.feature
-    values = {
+def _features(serialized):
+    """Name -> list of values."""
+    features = tf.train.Example.FromString(serialized).features.feature
+    return {
         name: list(getattr(feature, feature.WhichOneof("kind")).value)
         for name, feature in features.items()
     }
-    assert values == {
-        "image/height": [48],
-        "image/width": [64],
-        "image/filename": ["å b.jpg".encode()],
-        "image/format": [b"JPEG"],
-        "image/encoded": [b"\xff\xd8\x00"],
-        "image/object/bbox/ymin": [0.25],
-        "image/object/bbox/xmin": [0.5],
-        "image/object/bbox/ymax": [0.75],
-        "image/object/bbox/xmax": [1.0],
-        "image/object/class/label": [8],
-        "image/object/difficulty": [1],
-        "image/segmentation/format": [b"PNG"],
-        "image/segmentation/encoded": [b"png"],
-    }
+
+
+ORIGINAL = {
+    "image/height": [48],
+    "image/width": [64],
+    "image/filename": ["å b.jpg".encode()],
+    "image/format": [b"JPEG"],
+    "image/encoded": [b"\xff\xd8\x00"],
+    "image/object/bbox/ymin": [0.25],
+    "image/object/bbox/xmin": [0.5],
+    "image/object/bbox/ymax": [0.75],
+    "image/object/bbox/xmax": [1.0],
+    "image/object/class/label": [2],
+    "image/object/difficulty": [1],
+    "image/segmentation/format": [b"PNG"],
+    "image/segmentation/encoded": [b"png"],
+}
+API = {
+    "image/source_id": ["å 7".encode()],
+    # sha256sum of the three bytes ff d8 00.
+    "image/key/sha256": [b"9ec23d79a7430da182d3a7b64c4d53e69a0512b3f0288cbf9cedaca5ab0792d3"],
+    "image/object/class/text": [b"dog"],
+    "image/object/difficult": [1],
+    "image/object/is_crowd": [1],
+    "image/object/area": [12.5],
+    "image/segmentation/class/encoded": [b"png"],
+}
+COMMON = ("height", "width", "filename", "encoded", "object/class/label")
+
+
+def test_features_are_the_original_programs_and_the_object_detection_apis():
+    boxes, one = np.array([[0.25, 0.5, 0.75, 1.0]], np.float32), np.array([True])
+    example = _example(boxes, np.array([2]), one, b"png", one, np.float32([12.5]))
+    values = _features(records.serialize(example, ("cat", "dog")))
+    assert values == {**ORIGINAL, **API}
+    without_names = _features(records.serialize(example))
+    assert without_names.keys() == values.keys() - {"image/object/class/text"}
+
+
+def _record(values):
+    """A record of features, name -> list of values."""
+    features = {}
+    for name, content in values.items():
+        if isinstance(content[0], bytes):
+            kind = tf.train.Feature(bytes_list=tf.train.BytesList(value=content))
+        elif isinstance(content[0], int):
+            kind = tf.train.Feature(int64_list=tf.train.Int64List(value=content))
+        else:
+            kind = tf.train.Feature(float_list=tf.train.FloatList(value=content))
+        features[name] = kind
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+
+
+BOX = {name: value for name, value in ORIGINAL.items() if "bbox" in name}
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        # The box is half of 48 pixels high and half of 64 wide: 24 x 32.
+        (ORIGINAL, {keys.SOURCE_ID: "å b.jpg", keys.IS_CROWD: False, keys.AREA: 768.0}),
+        (
+            {**{f"image/{name}": ORIGINAL[f"image/{name}"] for name in COMMON}, **BOX, **API},
+            {keys.SOURCE_ID: "å 7", keys.IS_CROWD: True, keys.AREA: 12.5},
+        ),
+    ],
+    ids=["original program", "Object Detection API"],
+)
+def test_records_of_either_family_are_read(values, expected):
+    example = records.parse(_record(values))
+    assert example[keys.SOURCE_ID].numpy().decode() == expected[keys.SOURCE_ID]
+    assert example[keys.IS_CROWD].numpy().tolist() == [expected[keys.IS_CROWD]]
+    assert example[keys.AREA].numpy().tolist() == [expected[keys.AREA]]
+    assert example[keys.DIFFICULT].numpy().tolist() == [True]
+    assert example[keys.BOXES].numpy().tolist() == [[0.25, 0.5, 0.75, 1.0]]
+    assert example[keys.LABELS].numpy().tolist() == [2]
+    assert example[keys.ENCODED_MASK].numpy() == b"png"
+    assert example[keys.HAS_MASK].numpy()
+
+
+def test_what_a_bare_record_leaves_out_has_its_default():
+    """Pictures and boxes alone, as some tools of the API write them."""
+    names = ("height", "width", "encoded", "object/class/label")
+    values = {**{f"image/{name}": ORIGINAL[f"image/{name}"] for name in names}, **BOX}
+    example = records.parse(_record(values))
+    assert example[keys.DIFFICULT].numpy().tolist() == [False]
+    assert example[keys.FILENAME].numpy() == example[keys.SOURCE_ID].numpy() == b""
+    example = records.parse(_record({**values, "image/source_id": [b"7"]}))
+    assert example[keys.FILENAME].numpy() == example[keys.SOURCE_ID].numpy() == b"7"
+    assert not example[keys.HAS_MASK].numpy()
+
+
+def test_a_png_is_stored_as_one_and_decodes_exactly():
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+    png = io.BytesIO()
+    Image.fromarray(pixels).save(png, "PNG")
+    example = _example(np.zeros((0, 4), np.float32), np.array([], int), np.array([], bool))
+    serialized = records.serialize({**example, keys.ENCODED_IMAGE: png.getvalue()})
+    assert _features(serialized)["image/format"] == [b"PNG"]
+    image = records.decode_image(records.parse(serialized)[keys.ENCODED_IMAGE])
+    np.testing.assert_array_equal(image, pixels)
 
 
 @pytest.mark.parametrize("mask_folder", [None, "SegmentationClass"])
@@ -163,12 +254,39 @@ def test_open_records_answers_what_the_json_lists(tmp_path):
         images=5,
         images_with_masks=4,
         objects={"cat": 3, "dog": 0},
+        split="",
+        ap_rule="voc12",
+        category_ids=None,
+        has_boxes=True,
+        command="",
     )
+
+
+def test_a_set_says_how_it_is_evaluated_and_what_it_holds(tmp_path):
+    _write_json(
+        tmp_path,
+        split="val2017",
+        ap_rule="coco",
+        category_ids=[17, 18],
+        has_boxes=False,
+        command="python -m tools.encode_coco --split val2017",
+    )
+    info = records.open_records(tmp_path, SET)
+    assert (info.split, info.ap_rule, info.category_ids) == ("val2017", "coco", (17, 18))
+    assert not info.has_boxes
+    assert info.command == "python -m tools.encode_coco --split val2017"
+
+
+def test_an_older_set_is_evaluated_by_the_rule_of_its_year(tmp_path):
+    older = VocSet("07", "test")
+    _write_json(tmp_path)
+    (tmp_path / f"{SET.name}.json").rename(tmp_path / f"{older.name}.json")
+    assert records.open_records(tmp_path, older).ap_rule == "voc07"
 
 
 def test_absent_set_says_the_command_and_what_is_there(tmp_path):
     with pytest.raises(FileNotFoundError) as caught:
-        records.open_records(tmp_path, RecordSet("12", "train"))
+        records.open_records(tmp_path, VocSet("12", "train"))
     assert str(caught.value).splitlines() == [
         f"no records voc12-train in {tmp_path} (there: none); write them with",
         f"  python -m tools.encode_voc --year 12 --split train --records {tmp_path}",
@@ -176,7 +294,7 @@ def test_absent_set_says_the_command_and_what_is_there(tmp_path):
     ]
     _write_json(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"\(there: voc12-val-seg\)"):
-        records.open_records(tmp_path, RecordSet("12", "train"))
+        records.open_records(tmp_path, VocSet("12", "train"))
 
 
 @pytest.mark.parametrize("damage", ["absent", "no JSON", "lost shard"])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from blitznet import checkpoints, runs
+from blitznet.label_map import read_label_map
 from blitznet.models.blitznet import source_sides
 
 SHAPE = {
@@ -34,7 +35,9 @@ def test_flags_come_back_as_they_were_written(tmp_path):
     assert runs.read_flags(tmp_path / "deep" / "run") == written
     assert written["model"] == {"num_classes": 3, **SHAPE}
     assert (written["class_names"], written["flags"]) == (["cat", "dog"], {"seed": 3})
-    assert [p.name for p in (tmp_path / "deep" / "run").iterdir()] == ["flags.json"]
+    names = sorted(p.name for p in (tmp_path / "deep" / "run").iterdir())
+    assert names == ["flags.json", "label_map.pbtxt"]
+    assert read_label_map(tmp_path / "deep" / "run" / "label_map.pbtxt") == NAMES
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path):

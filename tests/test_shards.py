@@ -11,30 +11,37 @@ import tensorflow as tf
 
 from blitznet import keys
 from datasets import records, shards, voc
-from datasets.catalog import RecordSet
 from datasets.info import VOC, BadExample, DatasetInfo
+from datasets.record_sets import VocSet
 from voc_fixture import write_voc
 
-SET = RecordSet("12", "trainval")
+SET = VocSet("12", "trainval")
 NAMES = [f"n{i}" for i in range(10)]
 SWAPPED = ["n1", "n0", *NAMES[2:]]
 OTHER_CLASSES = DatasetInfo("own", tuple(f"c{i}" for i in range(20)))
 
 
 def fake_example(name, bad=()):
-    """Picture `n<i>`: i % 3 objects of class i % 20 + 1, the first difficult; a mask if even."""
+    """Picture `n<i>`: i % 3 objects of class i % 20 + 1, the first difficult, the second a crowd.
+
+    Even ones have a mask, odd ones a box of no area.
+    """
     if name in bad:
         raise BadExample(f"{name}.xml", "made to fail")
     i = int(name[1:])
     return {
         keys.FILENAME: f"{name}.jpg",
+        keys.SOURCE_ID: name,
         keys.HEIGHT: 2,
         keys.WIDTH: 3,
         keys.ENCODED_IMAGE: name.encode(),
         keys.ENCODED_MASK: b"" if i % 2 else b"mask",
+        keys.EMPTY_BOXES: i % 2,
         keys.BOXES: np.tile(np.float32([[0, 0, 1, 1]]), (i % 3, 1)),
         keys.LABELS: np.full(i % 3, i % 20 + 1, np.int32),
         keys.DIFFICULT: np.arange(i % 3) == 0,
+        keys.IS_CROWD: np.arange(i % 3) == 1,
+        keys.AREA: np.full(i % 3, 6, np.float32),
     }
 
 
@@ -79,6 +86,9 @@ def test_a_set_is_its_shards_in_the_order_of_the_list_and_a_json(tmp_path):
         "command": SET.command,
         "split": "trainval",
         "image_list": "Main/trainval",
+        "ap_rule": "voc12",
+        "category_ids": None,
+        "has_boxes": True,
         "classes": list(VOC.class_names),
         "source": "/data/VOC2012",
         "names_sha256": hashlib.sha256(b"n0\nn1\nn2\nn3\nn4\nn5\nn6\nn7\nn8\nn9").hexdigest(),
@@ -87,6 +97,8 @@ def test_a_set_is_its_shards_in_the_order_of_the_list_and_a_json(tmp_path):
         "images_with_masks": 5,
         "objects": {name: counts.get(i, 0) for i, name in enumerate(VOC.class_names)},
         "difficult_objects": 6,
+        "crowd_objects": 3,
+        "boxes_of_no_area": 5,
         "skipped": [],
         "shards": files,
     }
@@ -268,7 +280,7 @@ def test_nothing_left_is_an_error_and_leaves_nothing(tmp_path):
 def test_overwrite_leaves_alone_what_its_name_matches_only_as_a_pattern(tmp_path):
     other = tmp_path / "voc12-mine-00000-of-00001.tfrecord"
     other.touch()
-    any_set = RecordSet("12", "m*")
+    any_set = VocSet("12", "m*")
     shards.write_records(tmp_path, any_set, VOC, NAMES, fake_example, source="/data")
     assert other.exists()
 
@@ -282,6 +294,27 @@ def test_more_shards_than_pictures_is_an_error(tmp_path):
 def test_default_is_one_shard_per_500_pictures(tmp_path, pictures, count):
     _write(tmp_path, names=[f"n{i}" for i in range(pictures)], shards=None)
     assert len(records.open_records(tmp_path, SET).files) == count
+
+
+def test_each_shard_is_handed_the_annotations_of_its_own_pictures(tmp_path, monkeypatch):
+    handed = []
+
+    def in_this_process(write, jobs, workers, progress):
+        handed.extend((job.names, job.annotations) for job in jobs)
+        return [write(job, lambda: None) for job in jobs]
+
+    def read(name, annotation):
+        assert annotation == f"of {name}"
+        return fake_example(name)
+
+    monkeypatch.setattr(shards, "run_in_pool", in_this_process)
+    known = {name: f"of {name}" for name in [*NAMES, "another"]}
+    assert _write(tmp_path, read, annotations=known, workers=2)
+    assert handed == [
+        (tuple(part), tuple(f"of {name}" for name in part))
+        for part in (NAMES[:3], NAMES[3:6], NAMES[6:])
+    ]
+    assert _file_names(tmp_path) == [f"{name}.jpg" for name in NAMES]
 
 
 @pytest.mark.slow

@@ -54,6 +54,30 @@ def test_example_by_hand(voc_dir):
     assert dtypes == [np.float32, np.int32, np.bool_]
 
 
+def test_what_coco_tells_of_objects_has_the_box_and_the_file_name(voc_dir):
+    example = _read(voc_dir)
+    assert example[keys.SOURCE_ID] == "a.jpg"
+    assert example[keys.IS_CROWD].tolist() == [False]
+    assert example[keys.AREA].tolist() == [20 * 24]  # y from 4 to 24, x from 8 to 32
+
+
+def test_absent_mask_is_none_where_it_is_not_required(voc_dir):
+    with_mask = _read(voc_dir)[keys.ENCODED_MASK]
+    assert read_example(voc_dir, "a", VOC, MASKS, masks_required=False)[keys.ENCODED_MASK] == (
+        with_mask
+    )
+    (voc_dir / MASKS / "a.png").unlink()
+    assert read_example(voc_dir, "a", VOC, MASKS, masks_required=False)[keys.ENCODED_MASK] == b""
+
+
+def test_masks_alone_need_no_annotation(voc_dir):
+    with_boxes = _read(voc_dir)
+    (voc_dir / "Annotations" / "a.xml").unlink()
+    example = read_example(voc_dir, "a", VOC, MASKS, has_boxes=False)
+    assert example[keys.BOXES].shape == (0, 4)
+    assert example[keys.ENCODED_MASK] == with_boxes[keys.ENCODED_MASK]
+
+
 def test_palette_mask_becomes_a_grey_png_of_the_same_ids(voc_dir):
     mask = Image.open(io.BytesIO(_read(voc_dir)[keys.ENCODED_MASK]))
     assert mask.mode == "L"

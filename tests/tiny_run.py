@@ -53,9 +53,10 @@ def train(root, *flags, **where):
 
 
 def evaluate(root, *flags, run_name="r", archive=None):
-    """Exit code of test.py on `write_data`'s validation pictures."""
+    """Exit code of test.py on `write_data`'s validation pictures, or on `--eval_records`."""
     where = ["--data_root", root, "--archive", archive or Path(root) / "archive"]
-    names = ["--run_name", run_name, "--dataset", "voc12", "--split", "val"]
+    pictures = [] if "--eval_records" in flags else ["--dataset", "voc12", "--split", "val"]
+    names = ["--run_name", run_name, *pictures]
     return evaluation_script.main([str(flag) for flag in [*names, *where, *flags]])
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import config
 import paths
+from blitznet.label_map import read_label_map
+from datasets.coco import COCO
 from datasets.info import VOC
-from datasets.label_map import read_label_map
 
 
 def build_parser():
@@ -31,7 +32,12 @@ def build_parser():
         metavar="NAME",
         help="folder that the run gets; one without checkpoints",
     )
-    add("--label_map", metavar="FILE", help="label_map.pbtxt of its classes (default: VOC's 20)")
+    add(
+        "--label_map",
+        default="voc",
+        metavar="FILE",
+        help="label_map.pbtxt of its classes, or voc, or coco (default: voc)",
+    )
     config.add_model_flags(parser)
     config.add_path_flags(parser)
     return parser
@@ -54,7 +60,8 @@ def convert(args):
     from blitznet import checkpoints, runs
     from blitznet.convert import tf1_blitznet
 
-    class_names = read_label_map(args.label_map) if args.label_map else VOC.class_names
+    known = {"voc": VOC, "coco": COCO}.get(args.label_map)
+    class_names = known.class_names if known else read_label_map(args.label_map)
     shape = dataclasses.asdict(config.model_config(args))
     description = runs.describe(shape, class_names, vars(args))
     run_dir = paths.run_dir(paths.archive(args.archive), args.run_name)

@@ -22,9 +22,9 @@ from PIL import Image
 
 import config
 import paths
+from blitznet.label_map import read_label_map, write_label_map
 from blitznet.opencv import cv2
 from blitznet.visualize import IGNORED, palette_png
-from datasets.label_map import read_label_map, write_label_map
 from tools.quickstart_scene import CLASS_NAMES, bounding_box, draw_scene
 
 SPLITS = ("train", "val")

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
+FILE_NAME = "label_map.pbtxt"
+
 
 def _message_class():
     """StringIntLabelMap of object_detection/protos/string_int_label_map.proto, the fields used."""

@@ -1,0 +1,67 @@
+"""Picture files and masks as bytes, checked: what the layouts of VOC and COCO share."""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from blitznet import keys
+from datasets.info import BadExample
+
+_PIL_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+# MPO is a JPEG with further pictures behind it, as some cameras write.
+JPEG = ("JPEG", "MPO")
+
+
+def read_bytes(path, advice):
+    """A file's content; BadExample with `advice` when it is missing."""
+    if not path.is_file():
+        raise BadExample(path, f"missing, {advice}")
+    return path.read_bytes()
+
+
+def read_picture(path, advice, formats=JPEG):
+    """Bytes, width and height of a picture that decodes to its end.
+
+    Raises BadExample for a missing file (with `advice`), a damaged one, another of PIL's formats,
+    and for other pixels than 8-bit RGB or grey.
+    """
+    encoded = read_bytes(path, advice)
+    picture = open_encoded(path, encoded, f"not a {formats[0]}")
+    if picture.format not in formats:
+        raise BadExample(path, f"not a {formats[0]} but {picture.format}: convert it")
+    if picture.mode not in ("RGB", "L"):
+        what = f"a {picture.mode} {picture.format}"
+        raise BadExample(path, f"{what}: convert it to RGB (save it with PIL)")
+    return encoded, picture.width, picture.height
+
+
+def open_encoded(path, encoded, otherwise):
+    """PIL's picture of a file's bytes, decoded; BadExample where that fails."""
+    try:
+        with Image.open(io.BytesIO(encoded)) as picture:
+            picture.load()
+    except _PIL_ERRORS as error:
+        raise BadExample(path, f"truncated or {otherwise} ({error})") from error
+    return picture
+
+
+def mask_bytes(ids):
+    """Class ids uint8 `[H, W]` as the bytes of an 8-bit grey PNG."""
+    grey = io.BytesIO()
+    Image.fromarray(ids).save(grey, "PNG")
+    return grey.getvalue()
+
+
+def objects(boxes, labels, difficult, is_crowd, area):
+    """The entries of an example that have a row for each object, from lists.
+
+    `boxes` are rows of normalised ymin, xmin, ymax, xmax, `area` is in pixels.
+    """
+    return {
+        keys.BOXES: np.array(boxes, np.float32).reshape(-1, 4),
+        keys.LABELS: np.array(labels, np.int32),
+        keys.DIFFICULT: np.array(difficult, bool),
+        keys.IS_CROWD: np.array(is_crowd, bool),
+        keys.AREA: np.array(area, np.float32),
+    }
