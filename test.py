@@ -4,8 +4,6 @@ import dataclasses
 import os
 import sys
 
-from PIL import Image
-
 import config
 import paths
 
@@ -34,112 +32,183 @@ def main(argv=None):
 
 def run(args):
     """From parsed flags to tables, a JSON and a line for each checkpoint."""
-    from blitznet import checkpoints, evaluation, runs
+    from blitznet import checkpoints, runs
+    from blitznet.follow import wait_for_run
 
     settings = config.pick(config.EvaluationConfig, args)
     config.validate_evaluation(settings)
     run_dir = paths.run_dir(paths.archive(args.archive), settings.run_name)
+    if settings.follow:
+        wait_for_run(run_dir, settings.timeout)
     description = runs.read_flags(run_dir)
     tasks = config.tasks(args, description["model"])
-    record_set, info = open_records(args, settings, tasks["segment"], description)
-    if not settings.batch_eval:
-        prefix = checkpoints.find(run_dir, round(settings.ckpt * 1000) or None)
-        Evaluator(args, run_dir, description, tasks, record_set, info).evaluate(prefix)
-        return
-    done = evaluation.evaluated_steps(run_dir / LINES, report_label(settings, info))
+    info = open_records(args, settings, tasks["segment"], description)
+    evaluator = Evaluator(args, run_dir, description, tasks, info)
+    if settings.batch_eval or settings.follow:
+        evaluate_several(evaluator, run_dir, settings)
+    else:
+        evaluator.evaluate(checkpoints.find(run_dir, round(settings.ckpt * 1000) or None))
+
+
+def evaluate_several(evaluator, run_dir, settings):
+    """The checkpoints that `--batch_eval` or `--follow` asks for; ValueError if any failed."""
+    from blitznet import checkpoints, evaluation_log
+    from blitznet.follow import Series, follow
+
+    done = evaluator.done()
     if done:
-        print(f"in {run_dir / LINES} already, left out: steps {', '.join(map(str, sorted(done)))}")
-    steps = evaluation.choose_steps(
-        checkpoints.steps(run_dir),
-        done,
-        round(settings.min_ckpt * 1000),
-        round(settings.step * 1000),
-    )
-    if not steps:
-        print(f"nothing to do: {run_dir / LINES} has every checkpoint that the flags ask for")
-        return
-    evaluator = Evaluator(args, run_dir, description, tasks, record_set, info)
-    evaluate_all(evaluator, [checkpoints.find(run_dir, step) for step in steps])
-
-
-def evaluate_all(evaluator, prefixes):
-    """Evaluate every checkpoint; ValueError at the end with those that could not be."""
-    import tensorflow as tf
-
-    failed = {}
-    for prefix in prefixes:
-        try:
-            evaluator.evaluate(prefix)
-        except (ValueError, tf.errors.OpError) as error:
-            failed[prefix] = error
-            print(f"error: {prefix}: {error}", file=sys.stderr)
-    if failed:
-        raise ValueError(
-            f"{len(failed)} of {len(prefixes)} checkpoints could not be evaluated: "
-            + ", ".join(prefix.name for prefix in failed)
-        )
+        print(f"{evaluator.label} has steps {', '.join(map(str, sorted(done)))} already, left out")
+    series = Series(run_dir, evaluator.evaluate)
+    min_step, distance = round(settings.min_ckpt * 1000), round(settings.step * 1000)
+    if settings.follow:
+        reason = follow(series, done, min_step, distance, settings.timeout)
+        print(f"{reason}: {run_dir} is followed to its end")
+    else:
+        steps = evaluation_log.choose_steps(checkpoints.steps(run_dir), done, min_step, distance)
+        for step in steps:
+            series.add(step)
+        if not steps:
+            print(f"nothing to do: {run_dir} has no other checkpoint that the flags ask for")
+    series.finish()
 
 
 def open_records(args, settings, segment, description):
-    """`(record set, RecordsInfo)` of `--dataset` and `--split`, of the run's classes."""
-    from datasets import catalog, records
+    """RecordsInfo of `--dataset` and `--split`, or `--eval_records`, of the run's classes."""
+    info = find_records(args, settings, segment)
+    if list(info.class_names) != description["class_names"]:
+        raise ValueError(
+            f"{info.name} has the classes {', '.join(info.class_names)}; "
+            f"the run has {', '.join(description['class_names'])}"
+        )
+    return info
 
+
+def find_records(args, settings, segment):
+    """RecordsInfo of the set that the flags name."""
+    from datasets import catalog, custom, records
+
+    if settings.dataset == catalog.CUSTOM:
+        return custom.open_one(settings.eval_records, settings.label_map)
     root = paths.data_root(args.data_root)
     folder = paths.records_dir(root, args.records)
     candidates = catalog.evaluation_sets(settings.dataset, settings.split, segment)
     present = [c for c in candidates if records.has_records(folder, c)]
-    record_set = (present or candidates)[0]
-    info = records.open_records(folder, record_set, root if args.data_root else None)
-    if list(info.class_names) != description["class_names"]:
-        raise ValueError(
-            f"{info.name} in {folder} has the classes {', '.join(info.class_names)}; "
-            f"the run has {', '.join(description['class_names'])}"
-        )
-    return record_set, info
-
-
-def report_label(settings, info):
-    """What sets the reports of an evaluation apart from others of the same run."""
-    return f"{info.name}-as-trained" if settings.no_average else info.name
+    wanted = (present or candidates)[0]
+    info = records.open_records(folder, wanted, root if args.data_root else None)
+    # The JSON of a set may be older than its field `split`.
+    return dataclasses.replace(info, split=wanted.split)
 
 
 class Evaluator:
-    """Evaluates checkpoints of one run on one set of records."""
+    """Evaluates checkpoints of one run on one set of records.
 
-    def __init__(self, args, run_dir, description, tasks, record_set, info):
-        from blitznet import engine, runs
+    Attributes:
+      label: what sets its reports apart from others of the same run.
+    """
+
+    def __init__(self, args, run_dir, description, tasks, info):
         from blitznet.postprocess.settings import DetectionSettings
 
         self._settings = config.pick(config.EvaluationConfig, args)
         self._detection = config.pick(DetectionSettings, args)
-        self._run_dir, self._info, self._record_set = run_dir, info, record_set
-        self._label = report_label(self._settings, info)
-        self._class_names, self._tasks = description["class_names"], tasks
-        self._model, coder = runs.build(description)
-        self._predict = engine.make_predict(
-            self._model, coder if tasks["detect"] else None, self._detection, tasks["segment"]
-        )
+        self._run_dir, self._info, self._description = run_dir, info, description
+        self._model = self._predict = None
+        self.label = "-".join([info.name, *self._departures(tasks)])
+        # COCO's test sets: all that can be done is to write what is found, for its server.
+        unknown = not (info.has_boxes or info.images_with_masks)
+        self._results_only = info.ap_rule == "coco" and unknown and tasks["detect"]
+        detect = tasks["detect"] and (info.has_boxes or self._results_only)
+        self._tasks = {**tasks, "detect": detect}
+        masks = info.images_with_masks and not self._settings.no_seg_gt
+        if not (detect or (tasks["segment"] and masks)):
+            raise ValueError(f"{info.name} has no ground truth for what is to be evaluated")
+        usual = config.EvaluationConfig.voc_iou_thresh
+        if info.ap_rule == "coco" and self._settings.voc_iou_thresh != usual:
+            raise ValueError(
+                f"--voc_iou_thresh has no effect on {info.name}: COCO's rule has its own"
+            )
+        if tasks["detect"] and not detect:
+            print(f"{info.name} has masks alone: detection is left out", file=sys.stderr)
+
+    def _departures(self, tasks):
+        """Words for the label: the flags that make other scores than their defaults would."""
+        settings = self._settings
+        words = ["as-trained"] * settings.no_average + ["no_seg_gt"] * settings.no_seg_gt
+        run_tasks = {name: self._description["model"][name] for name in tasks}
+        if tasks != run_tasks:
+            words += [name for name, chosen in tasks.items() if chosen]
+        if not tasks["detect"]:
+            return words
+        values = {"voc_iou_thresh": settings.voc_iou_thresh, **dataclasses.asdict(self._detection)}
+        usual = {"voc_iou_thresh": config.EvaluationConfig.voc_iou_thresh}
+        usual.update(dataclasses.asdict(type(self._detection)()))
+        return words + [f"{name}{values[name]:g}" for name in values if values[name] != usual[name]]
+
+    def done(self):
+        """Steps that are evaluated already."""
+        from blitznet import evaluation_log
+
+        if self._results_only:
+            return evaluation_log.written_steps(self._run_dir, self.label)
+        return evaluation_log.evaluated_steps(self._run_dir / LINES, self.label)
 
     def evaluate(self, prefix):
-        """Print the scores of a checkpoint, write them as JSON and as a line of the run's file."""
-        from blitznet import checkpoints, evaluation, runs
+        """Print the scores of a checkpoint and write them to the run's folder."""
+        from blitznet import checkpoints, evaluation_log
 
+        if not self._model:
+            self._build()
         averaged = not self._settings.no_average
         step = checkpoints.restore(prefix, self._model, averaged)
-        scores = self._scores(step)
         weights = "averaged" if averaged and checkpoints.has_average(prefix) else "as trained"
         protocol = {**self._protocol(prefix), "weights": weights}
+        meter = self._measure(step)
+        results = meter.coco_results()
+        if results is not None:
+            path = evaluation_log.results_path(self._run_dir, self.label, step)
+            evaluation_log.write_results(path, results)
+            print(f"{len(results)} detections: {path}")
+        if self._results_only:
+            print(f"{self._info.name} has no ground truth, so there are no scores")
+        else:
+            self._report(step, meter.scores(), protocol)
+        text = ", ".join(f"{name} {value}" for name, value in protocol.items())
+        # A log that is watched while --follow waits is complete.
+        print(f"protocol: {text}", flush=True)
+
+    def _build(self):
+        """The network and its compiled prediction."""
+        from blitznet import engine, runs
+
+        self._model, coder = runs.build(self._description)
+        if not self._tasks["detect"]:
+            coder = None
+        self._predict = engine.make_predict(
+            self._model, coder, self._detection, self._tasks["segment"]
+        )
+
+    def _report(self, step, scores, protocol):
+        """Print tables; write the JSON, TensorBoard's scalars, the mark of the best, the line."""
+        from blitznet import evaluation, evaluation_log, runs, summaries
+
         print(evaluation.tables(scores))
-        print("protocol: " + ", ".join(f"{name} {value}" for name, value in protocol.items()))
         runs.write_json(
-            self._run_dir / f"evaluation-{self._label}-{step}.json",
+            self._run_dir / f"evaluation-{self.label}-{step}.json",
             {"scores": scores, "protocol": protocol},
         )
-        with (self._run_dir / LINES).open("a") as file:
-            print(evaluation.summary_line(step, scores, self._label), file=file)
+        scalars = evaluation.scalars(scores, self._settings.voc_iou_thresh)
+        summaries.write_scores(self._run_dir / f"eval-{self.label}", step, scalars)
+        best = self._run_dir / f"best-{self.label}.json"
+        mark = evaluation_log.better_mark(best, step, scores)
+        if mark:
+            runs.write_json(best, mark)
+            print(f"best so far: {100 * mark['score']:.2f}% {mark['by']} at step {step}")
+        # Last of all: what has its line counts as evaluated.
+        line = evaluation_log.summary_line(step, scores, self.label)
+        evaluation_log.append_line(self._run_dir / LINES, line)
 
-    def _scores(self, step):
-        """Scores of all pictures; the first ones are drawn."""
+    def _measure(self, step):
+        """An `evaluation.Evaluation` of all pictures; the first ones are drawn."""
         from blitznet import engine, evaluation, keys
         from blitznet.progress import progress_bar
         from datasets.damage import naming_damaged
@@ -147,11 +216,12 @@ class Evaluator:
 
         settings, info = self._settings, self._info
         meter = evaluation.Evaluation(
-            self._class_names,
-            f"voc{self._record_set.year}" if self._tasks["detect"] else None,
+            info.class_names,
+            info.ap_rule if self._tasks["detect"] else None,
             settings.voc_iou_thresh,
             self._tasks["segment"],
             info.ignore_label,
+            info.category_ids,
         )
         batches = evaluation_dataset([info], self._model.input_shape[1], settings.batch_size)
         found = engine.predictions(self._predict, naming_damaged(batches, [info]))
@@ -166,34 +236,42 @@ class Evaluator:
         bar.finish()
         if settings.save_first_n:
             print(f"pictures: {self._pictures(step)}")
-        return meter.scores()
+        return meter
 
     def _pictures(self, step):
-        return self._run_dir / f"pictures-{self._label}-{step}"
+        return self._run_dir / f"pictures-{self.label}-{step}"
 
     def _draw(self, example, prediction, step):
         from blitznet import evaluation, keys
 
         folder = self._pictures(step)
         folder.mkdir(exist_ok=True)
-        picture = evaluation.draw(example, prediction, self._class_names)
-        name = example[keys.FILENAME].decode().rsplit(".", 1)[0]
-        Image.fromarray(picture).save(folder / f"{name}.png")
+        # The name of a user's own picture may hold folders.
+        name = example[keys.FILENAME].decode().rsplit(".", 1)[0].replace("/", "_")
+        for ending, file in evaluation.pictures(
+            example, prediction, self._info.class_names
+        ).items():
+            partial = folder / f".{name}{ending}.partial"
+            partial.write_bytes(file)
+            partial.replace(folder / f"{name}{ending}")
 
     def _protocol(self, prefix):
         """What must be known to compare the scores with others: a dict for print and JSON."""
         from blitznet import runs
 
-        settings = self._settings
+        settings, rule = self._settings, self._info.ap_rule
         answer = {
             "dataset": settings.dataset,
-            "split": self._record_set.split,
+            "split": self._info.split,
             "records": self._info.name,
             "images": self._info.images,
         }
         if self._tasks["detect"]:
-            answer["ap_rule"] = f"voc{self._record_set.year}"
-            answer["iou_above"] = settings.voc_iou_thresh
+            answer["ap_rule"] = rule
+            if rule == "coco":
+                answer["iou_from"] = "0.50:0.05:0.95"
+            else:
+                answer["iou_above"] = settings.voc_iou_thresh
             answer.update(dataclasses.asdict(self._detection))
         return {**answer, "checkpoint": str(prefix), "commit": runs.git_commit()}
 

@@ -1,4 +1,4 @@
-"""TensorBoard summaries of training, in the run's folder."""
+"""TensorBoard summaries of training and evaluation, in the run's folder."""
 
 import numpy as np
 import tensorflow as tf
@@ -35,6 +35,15 @@ class SummaryWriter:
         with self._writer.as_default(step=report.step):
             tf.summary.image("predictions", np.stack(panels), max_outputs=_PICTURES)
         self._writer.flush()
+
+
+def write_scores(folder, step, scores):
+    """Write the scores of an evaluation, dict name -> float, as scalars of `step` in `folder`."""
+    writer = tf.summary.create_file_writer(str(folder))
+    with writer.as_default(step=step):
+        for name, value in scores.items():
+            tf.summary.scalar(name, value)
+    writer.close()
 
 
 def _panel(i, batch, answer, coder, class_names):

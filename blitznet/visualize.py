@@ -68,9 +68,13 @@ def draw_detections(image, boxes, classes, scores, class_names):
     for n in order:
         colour = colours[classes[n]].tolist()
         cv2.rectangle(canvas, corners[n, :2], corners[n, 2:], colour, _line_width(canvas))
-    # Labels come after all boxes, so that no line crosses a text.
+    # Labels come after all boxes, so that no line crosses a text; the surest choose their place
+    # first and are written last, where there is no room for all.
+    placed = {}
+    for n in order[::-1]:
+        placed[n] = _place_label(canvas, texts[n], corners[n], [bar for _, bar in placed.values()])
     for n in order:
-        _draw_label(canvas, texts[n], corners[n], colours[classes[n]].tolist())
+        _draw_label(canvas, texts[n], *placed[n], colours[classes[n]].tolist())
     return canvas
 
 
@@ -176,22 +180,48 @@ def _line_width(image):
     return max(1, round(min(image.shape[:2]) / 180))
 
 
-def _draw_label(canvas, text, corners, colour):
-    """Writes on a filled bar above the box, or inside its top where the picture ends."""
+def _place_label(canvas, text, corners, taken):
+    """Font scale, and the bar x, y, width, height in pixels that the text stands on.
+
+    Above the box, or else where it covers least of the bars `taken`: inside the box's top, below
+    it, inside its bottom, farther off, and row by row down the box, on its left or right.
+    """
     height, width = canvas.shape[:2]
     scale = _scale_to_fit(text, np.clip(0.03 * min(height, width), 9, 40), 0.9 * width - 4)
     (text_width, text_height), drop = cv2.getTextSize(text, _FONT, scale, _thickness(scale))
-    margin = max(2, round(0.3 * text_height))
-    bar_width, bar_height = text_width + 2 * margin, text_height + drop // 2 + 2 * margin
-    left = max(0, min(corners[0], width - bar_width))
-    top = corners[1] - bar_height
-    if top < 0:
-        top = max(0, min(corners[1], height - bar_height))
-    cv2.rectangle(canvas, (left, top), (left + bar_width - 1, top + bar_height - 1), colour, -1)
+    margin = _margin(text_height)
+    size = np.array([text_width + 2 * margin, text_height + drop // 2 + 2 * margin])
+    left, top, right, bottom = corners
+    above, below = top - size[1], bottom + 1
+    rows = [above, top, below, below - size[1], above - size[1], below + size[1]]
+    rows = [y for y in [*rows, *range(top, bottom, size[1])] if y >= 0]
+    places = [(x, y) for y in rows for x in (left, right + 1 - size[0])]
+    places = np.clip(places, 0, np.maximum([width, height] - size, 0))
+    covered = [sum(_common_area((*place, *size), bar) for bar in taken) for place in places]
+    # The first of the best, so that a label stays above its box where it can.
+    return scale, (*places[int(np.argmin(covered))].tolist(), *size.tolist())
+
+
+def _common_area(a, b):
+    """Pixels that two bars x, y, width, height share."""
+    sides = [min(a[i] + a[i + 2], b[i] + b[i + 2]) - max(a[i], b[i]) for i in (0, 1)]
+    return max(0, sides[0]) * max(0, sides[1])
+
+
+def _draw_label(canvas, text, scale, bar, colour):
+    left, top, width, height = bar
+    cv2.rectangle(canvas, (left, top), (left + width - 1, top + height - 1), colour, -1)
+    text_height = cv2.getTextSize(text, _FONT, scale, _thickness(scale))[0][1]
     luminance = np.dot(colour, [0.299, 0.587, 0.114])
     ink = _DARK_TEXT if luminance > 110 else _LIGHT_TEXT
+    margin = _margin(text_height)
     base = (left + margin, top + margin + text_height)
     cv2.putText(canvas, text, base, _FONT, scale, ink, _thickness(scale), cv2.LINE_AA)
+
+
+def _margin(text_height):
+    """Pixels of the bar around its text."""
+    return max(2, round(0.3 * text_height))
 
 
 def _scale_to_fit(text, text_height, width):

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import sys
 
 # TensorFlow reads these when it is first imported, in the tests and in the processes they start.
@@ -63,6 +64,43 @@ def tiny_archive(tiny_data):
     flags = ["--max_iterations", 10, "--save_every", 5, "--summary_every", 1]
     assert train(tiny_data, *flags, "--learning_rate", 1e-3, archive=tiny_data / "shared") == 0
     return tiny_data / "shared"
+
+
+@pytest.fixture
+def run_at(tiny_archive, tmp_path):
+    """Function: a run with copies of the ten-step checkpoint as the given steps; its folder."""
+
+    def copy(*steps):
+        folder = tmp_path / "archive" / "r"
+        folder.mkdir(parents=True)
+        shutil.copy(tiny_archive / "r" / "flags.json", folder)
+        for step in steps:
+            for file in (tiny_archive / "r").glob("model.ckpt-10.*"):
+                shutil.copy(file, folder / file.name.replace("10", str(step), 1))
+        return folder
+
+    return copy
+
+
+@pytest.fixture
+def predict_by(monkeypatch):
+    """Function: let the network answer what a function of the example says."""
+    from blitznet import engine, keys
+
+    def replace(answer):
+        def predictions(predict, batches):
+            for batch in batches:
+                for i in range(len(batch[keys.FILENAME])):
+                    example = {
+                        name: value.numpy()[i]
+                        for name, value in batch.items()
+                        if name != keys.IMAGE
+                    }
+                    yield example, answer(example)
+
+        monkeypatch.setattr(engine, "predictions", predictions)
+
+    return replace
 
 
 @pytest.fixture

@@ -1,16 +1,22 @@
-"""Scores of a set by hand, the tables, the file of lines, and which checkpoints are due."""
+"""Scores of a set by hand, the tables, the names for TensorBoard, the pictures."""
 
+import contextlib
 import io
 import json
-import math
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from blitznet import evaluation, keys
+from blitznet.evaluation_log import write_results
+from blitznet.metrics.coco_ap import NUMBERS
+from datasets import records
+from datasets.pipeline import evaluation_dataset
+from datasets.record_sets import CocoSet
+from tools import encode_coco
 
 CAT_BOX, DOG_BOX = [0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0]
 
@@ -21,10 +27,17 @@ def png(array):
     return file.getvalue()
 
 
-def example(boxes, labels, difficult=None, mask=None, padding=2):
+def example(boxes, labels, difficult=None, mask=None, padding=2, crowd=None, source_id=b"1"):
     """As `engine.predictions` gives it: padded with label 0 to the batch's longest list."""
     count = len(labels)
+    sides = np.reshape(boxes, (-1, 4))[:, 2:] - np.reshape(boxes, (-1, 4))[:, :2]
     return {
+        keys.HEIGHT: 100,
+        keys.WIDTH: 200,
+        keys.SOURCE_ID: source_id,
+        keys.FILENAME: b"cat.jpg",
+        keys.IS_CROWD: np.array([*(crowd or [False] * count), *[False] * padding]),
+        keys.AREA: np.array([*(2e4 * sides.prod(axis=1)), *[0.0] * padding], np.float32),
         keys.BOXES: np.concatenate([np.reshape(boxes, (-1, 4)), np.zeros((padding, 4))]),
         keys.LABELS: np.array([*labels, *[0] * padding]),
         keys.DIFFICULT: np.array([*(difficult or [False] * count), *[False] * padding]),
@@ -84,7 +97,6 @@ def test_without_masks_there_is_no_miou_anywhere():
     found = scored([(example([CAT_BOX], [1]), prediction([CAT_BOX], [1.0], [1]))])
     assert found["miou"] is None and found["pixel_accuracy"] is None
     assert "mIoU: not computed: no masks" in evaluation.tables(found)
-    assert evaluation.summary_line(2500, found, "r") == "2.5\t100.00% mAP\tno mIoU\tr"
     json.dumps(found, allow_nan=False)
 
 
@@ -93,7 +105,6 @@ def test_pictures_without_mask_do_not_count_among_others():
     found = scored([masked, (example([], []), prediction(class_map=np.full((2, 2), 2)))])
     assert (found["miou"], found["images"], found["images_with_masks"]) == (1.0, 2, 1)
     assert found["map"] is None, "no object: no average precision"
-    assert evaluation.summary_line(1000, found, "r") == "1\tno mAP\t100.00% mIoU\tr"
 
 
 @pytest.mark.parametrize(("rule", "segment"), [(None, True), ("voc07", False)])
@@ -115,66 +126,114 @@ def test_the_tables_have_a_row_for_each_class_and_the_mean():
     ]
 
 
-def test_lines_are_read_back_for_their_records_only(tmp_path):
-    path = tmp_path / "1evaluations.txt"
-    assert evaluation.evaluated_steps(path, "a") == set()
-    scores = {"map": 0.791, "miou": 0.728}
-    rows = [evaluation.summary_line(s, scores, r) for s, r in [(65000, "a"), (500, "a"), (7, "b")]]
-    assert rows[0] == "65\t79.10% mAP\t72.80% mIoU\ta"
-    path.write_text("\n".join([*rows, "", "a note by hand"]) + "\n")
-    assert evaluation.evaluated_steps(path, "a") == {65000, 500}
-    assert evaluation.evaluated_steps(path, "b") == {7}
+def test_by_cocos_rule_the_twelve_numbers_and_every_table_by_hand():
+    """Cats: found exactly. Dogs: a large one is found, a medium one is missed, and what is found
+    on a crowd of them does not count; so their AP is 51 of 101 recall levels.
+    """
+    missed, crowd = [0.0, 0.5, 0.2, 0.6], [0.5, 0.0, 1.0, 0.4]
+    boxes, labels = [CAT_BOX, missed, crowd, DOG_BOX], [1, 2, 2, 2]
+    meter = evaluation.Evaluation(("cat", "dog"), "coco", 0.5, False, category_ids=[17, 3])
+    wide = {keys.HEIGHT: 200, keys.WIDTH: 400}
+    area = np.array([2e4, 1600, 3e4, 2e4, 0, 0], np.float32)
+    truth = example(boxes, labels, crowd=[False, False, True, False], source_id=b"139")
+    found = prediction([CAT_BOX, crowd, DOG_BOX], [0.9, 0.8, 0.7], [1, 2, 2])
+    meter.add({**truth, **wide, keys.AREA: area}, found)
+    scores = meter.scores()
+    dog = 51 / 101
+    assert scores["ap"] == pytest.approx({"cat": 1, "dog": dog}) == scores["ap50"]
+    assert scores["map"] == scores["coco"]["AP"] == pytest.approx((1 + dog) / 2)
+    expected = {"AP75": (1 + dog) / 2, "APs": None, "APm": 0, "APl": 1, "AR100": 0.75, "ARm": 0}
+    assert {name: scores["coco"][name] for name in expected} == pytest.approx(expected)
+    assert scores["by_size"]["AR"]["all"]["0.95"] == 0.75
+    assert scores["by_size"]["AP"]["small"]["0.50"] is None
+    json.dumps(scores, allow_nan=False)
+
+    lines = evaluation.tables(scores).splitlines()
+    assert [word.strip() for word in lines[0].strip("|").split("|")] == list(NUMBERS)
+    assert [word for word in lines[2].split() if word != "|"][:6] == (
+        ["0.752", "0.752", "0.752", "-", "0.000", "1.000"]
+    )
+    (of_medium,) = [line.split() for line in lines if line.startswith("| AR medium")]
+    assert of_medium.count("0.000") == 11
+    assert "| dog     | 0.505 |  0.505 |" in lines
+    for table in evaluation.tables(scores).split("\n\n"):
+        assert len({len(line) for line in table.splitlines()}) == 1, "columns are aligned"
+
+    (first, *_, last) = meter.coco_results()
+    assert first == {"image_id": 139, "category_id": 17, "bbox": [0, 0, 200, 100], "score": 0.9}
+    assert last["category_id"] == 3
 
 
-def test_a_line_that_does_not_read_is_named(tmp_path):
-    path = tmp_path / "1evaluations.txt"
-    path.write_text("1\t1% mAP\ta\nbest\t2% mAP\ta\n")
-    with pytest.raises(ValueError, match=r"1evaluations\.txt, line 2: .*'best'"):
-        evaluation.evaluated_steps(path, "a")
+@pytest.mark.slow
+def test_real_coco_through_records_scores_as_its_own_files_do(shared_data, tmp_path):
+    """The boxes of val2017, shifted at random, against its annotations by pycocotools alone."""
+    flags = ["--split", "val2017", "--data_root", shared_data, "--records", tmp_path]
+    assert encode_coco.main([str(flag) for flag in [*flags, "--workers", 1]]) == 0
+    info = records.open_records(tmp_path, CocoSet("val2017"))
+    meter = evaluation.Evaluation(
+        info.class_names, info.ap_rule, 0.5, False, category_ids=info.category_ids
+    )
+    rng = np.random.default_rng(1)
+    for batch in evaluation_dataset([info], 32, 1):
+        picture = {name: value[0].numpy() for name, value in batch.items()}
+        boxes, labels, _ = evaluation.ground_truth(picture)
+        sides = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
+        shifted = np.clip(boxes + rng.uniform(-0.1, 0.1, boxes.shape) * sides, 0, 1)
+        scores = rng.random(len(boxes)).astype(np.float32)
+        meter.add(picture, prediction(shifted.astype(np.float32), scores, labels))
+    results = tmp_path / "results.json"
+    write_results(results, meter.coco_results())
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(shared_data / "coco" / "annotations" / "instances_val2017.json"))
+        oracle = COCOeval(truth, truth.loadRes(str(results)), "bbox")
+        oracle.evaluate()
+        oracle.accumulate()
+        oracle.summarize()
+    assert list(meter.scores()["coco"].values()) == oracle.stats.tolist()
+    assert 0.3 < oracle.stats[0] < 0.9
 
 
-@given(st.integers(1, 10**6))
-def test_a_step_survives_its_line(step):
-    line = evaluation.summary_line(step, {}, "r")
-    assert round(float(line.split("\t")[0]) * 1000) == step
+def test_a_picture_that_cannot_be_scored_is_named():
+    pair = (example([], [], mask=np.full((2, 2), 9)), prediction())
+    with pytest.raises(ValueError, match=r"cat\.jpg: labels contain the class id 9"):
+        scored([pair])
+
+
+def test_voc_has_no_results_for_cocos_server():
+    assert evaluation.Evaluation(("cat",), "voc12", 0.5, True).coco_results() is None
+    assert evaluation.Evaluation(("cat",), None, 0.5, True).coco_results() is None
 
 
 @pytest.mark.parametrize(
-    ("steps", "evaluated", "first", "distance", "expected"),
-    [
-        ([1, 2, 3, 4, 5], [], 0, 1, [1, 2, 3, 4, 5]),
-        ([1, 2, 3, 4, 5], [], 0, 0, [1, 2, 3, 4, 5]),
-        ([1, 2, 3, 4, 5], [], 3, 1, [3, 4, 5]),
-        ([1, 2, 3, 4, 5], [], 0, 2, [1, 3, 5]),
-        ([1, 2, 3, 4, 5, 6], [], 0, 2, [2, 4, 6]),
-        ([1, 2, 3, 4, 5, 6], [5], 0, 2, [1, 3, 6]),
-        ([1, 2, 3, 4, 5, 6], [6], 0, 2, [2, 4]),
-        ([1, 2, 3], [1, 2, 3], 0, 1, []),
-        ([], [], 0, 1, []),
-        ([1, 2, 3], [], 9, 1, []),
-    ],
+    ("text", "expected"), [(b"139", 139), (b"0", 0), (b"007", "007"), (b"2007_01", "2007_01")]
 )
-def test_which_checkpoints_are_due(steps, evaluated, first, distance, expected):
-    assert evaluation.choose_steps(steps, evaluated, first, distance) == expected
+def test_the_id_of_a_picture_is_a_number_if_its_text_says_no_more(text, expected):
+    assert evaluation.image_id({keys.SOURCE_ID: text}) == expected
 
 
-@given(
-    st.sets(st.integers(1, 60)),
-    st.sets(st.integers(1, 60)),
-    st.integers(0, 60),
-    st.integers(0, 10),
-)
-def test_chosen_checkpoints_keep_their_distance(steps, evaluated, first, distance):
-    chosen = evaluation.choose_steps(sorted(steps), evaluated, first, distance)
-    assert chosen == sorted(set(chosen))
-    assert set(chosen) <= {s for s in steps - evaluated if s >= first}
-    apart = (b - a for a, b in zip(chosen, chosen[1:]))
-    assert min(apart, default=math.inf) >= distance
-    due = [s for s in steps if s >= first]
-    if due and max(due) not in evaluated:
-        assert max(due) in chosen
-    # A second call finds nothing more: a night's evaluation ends.
-    assert evaluation.choose_steps(sorted(steps), evaluated | set(chosen), first, distance) == []
+def test_scores_go_to_tensorboard_under_their_usual_names():
+    voc = {"map": 0.5, "ap": {"cat": 0.5, "dog": None}, "miou": 0.25}
+    assert evaluation.scalars(voc, 0.5) == {
+        "PascalBoxes_Precision/mAP@0.5IOU": 0.5,
+        "PascalBoxes_PerformanceByCategory/AP@0.5IOU/cat": 0.5,
+        "segmentation/mIoU": 0.25,
+    }
+    assert evaluation.scalars({"miou": None}, 0.5) == {}
+    meter = evaluation.Evaluation(("cat", "dog"), "coco", 0.5, False)
+    meter.add(example([CAT_BOX], [1]), prediction([CAT_BOX], [0.9], [1]))
+    assert evaluation.scalars(meter.scores(), 0.5) == pytest.approx(
+        {
+            "DetectionBoxes_Precision/mAP": 1,
+            "DetectionBoxes_Precision/mAP@.50IOU": 1,
+            "DetectionBoxes_Precision/mAP@.75IOU": 1,
+            "DetectionBoxes_Precision/mAP (medium)": 1,
+            "DetectionBoxes_Recall/AR@1": 1,
+            "DetectionBoxes_Recall/AR@10": 1,
+            "DetectionBoxes_Recall/AR@100": 1,
+            "DetectionBoxes_Recall/AR@100 (medium)": 1,
+            "DetectionBoxes_PerformanceByCategory/mAP/cat": 1,
+        }
+    )
 
 
 def test_the_picture_shows_truth_and_prediction_side_by_side():
@@ -188,3 +247,31 @@ def test_the_picture_shows_truth_and_prediction_side_by_side():
     width = drawn[0].shape[1]
     np.testing.assert_array_equal(drawn[0][:, : width // 2], drawn[1][:, : width // 2])
     assert np.any(drawn[0][:, width // 2 :] != drawn[1][:, width // 2 :])
+
+
+def test_a_crowd_is_not_drawn():
+    picture = {**example([CAT_BOX], [1]), keys.ENCODED_IMAGE: png(np.full((40, 60, 3), 90))}
+    empty = {**example([], []), keys.ENCODED_IMAGE: picture[keys.ENCODED_IMAGE]}
+    crowd = {**picture, keys.IS_CROWD: np.array([True, False, False])}
+    nothing = {keys.SEMANTIC_CLASSES: np.zeros((40, 60), np.uint8)}
+    drawn, alone, without = (
+        evaluation.draw(p, nothing, ("cat", "dog")) for p in (picture, crowd, empty)
+    )
+    np.testing.assert_array_equal(alone, without)
+    assert np.any(drawn != without)
+
+
+def test_the_files_of_a_picture_hold_class_ids_for_any_number_of_classes():
+    names = [f"class {i}" for i in range(1, 201)]
+    mask = np.tile(np.array([[0, 200, 255]]), (40, 20))
+    truth = {**example([], [], mask=mask), keys.ENCODED_IMAGE: png(np.full((40, 60, 3), 90))}
+    found = prediction(class_map=np.full((40, 60), 150))
+    files = evaluation.pictures(truth, found, names)
+    assert list(files) == [".png", "-classes.png", "-true-classes.png"]
+    maps = [Image.open(io.BytesIO(files[n])) for n in ("-classes.png", "-true-classes.png")]
+    assert [picture.mode for picture in maps] == ["P", "P"]
+    np.testing.assert_array_equal(np.asarray(maps[0]), found[keys.SEMANTIC_CLASSES])
+    np.testing.assert_array_equal(np.asarray(maps[1]), mask)
+    boxes_alone = {n: v for n, v in found.items() if n != keys.SEMANTIC_CLASSES}
+    unmasked = {**truth, keys.HAS_MASK: False}
+    assert list(evaluation.pictures(unmasked, boxes_alone, names)) == [".png"]

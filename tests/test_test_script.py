@@ -1,69 +1,16 @@
-"""test.py from its command line: scores by hand, files, refusals, a night of checkpoints."""
+"""test.py from its command line, one checkpoint: scores by hand, files, pictures, refusals."""
 
 import io
-import json
 import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from blitznet import engine, keys
-from blitznet.evaluation import decode_mask, ground_truth
-from tiny_run import evaluate, write_data
-
-
-@pytest.fixture
-def run_at(tiny_archive, tmp_path):
-    """Function: a run with copies of the ten-step checkpoint as the given steps; its folder."""
-
-    def copy(*steps):
-        folder = tmp_path / "archive" / "r"
-        folder.mkdir(parents=True)
-        shutil.copy(tiny_archive / "r" / "flags.json", folder)
-        for step in steps:
-            for file in (tiny_archive / "r").glob("model.ckpt-10.*"):
-                shutil.copy(file, folder / file.name.replace("10", str(step), 1))
-        return folder
-
-    return copy
-
-
-def truthful(example):
-    """The prediction that says what the ground truth says, difficult objects left out."""
-    boxes, labels, difficult = ground_truth(example)
-    size = (example[keys.HEIGHT], example[keys.WIDTH])
-    mask = decode_mask(example) if example[keys.HAS_MASK] else np.zeros(size, np.uint8)
-    return {
-        keys.DETECTION_BOXES: boxes[~difficult],
-        keys.DETECTION_SCORES: np.full(np.sum(~difficult), 0.9, np.float32),
-        keys.DETECTION_CLASSES: labels[~difficult],
-        keys.SEMANTIC_CLASSES: np.where(mask == 255, 7, mask),
-    }
-
-
-@pytest.fixture
-def predict_by(monkeypatch):
-    """Function: let the network answer what a function of the example says."""
-
-    def replace(answer):
-        def predictions(predict, batches):
-            for batch in batches:
-                for i in range(len(batch[keys.FILENAME])):
-                    example = {
-                        name: value.numpy()[i]
-                        for name, value in batch.items()
-                        if name != keys.IMAGE
-                    }
-                    yield example, answer(example)
-
-        monkeypatch.setattr(engine, "predictions", predictions)
-
-    return replace
-
-
-def result(folder, step=10, records="voc12-val-seg"):
-    return json.loads((folder / f"evaluation-{records}-{step}.json").read_text())
+from blitznet import keys
+from blitznet.evaluation import decode_mask
+from evaluated_run import best, result, truthful
+from tiny_run import evaluate, read_events, write_data
 
 
 def test_the_truth_scores_one_and_everything_says_so(tiny_data, run_at, predict_by, capsys):
@@ -102,6 +49,15 @@ def test_the_truth_scores_one_and_everything_says_so(tiny_data, run_at, predict_
     assert "| horse       | 1.000 |" in printed and "| mean        | 1.000 |" in printed
     lines = (folder / "1evaluations.txt").read_text()
     assert lines == "0.01\t100.00% mAP\t100.00% mIoU\tvoc12-val-seg\n"
+    scalars, _ = read_events(folder / "eval-voc12-val-seg")
+    assert scalars == {
+        "PascalBoxes_Precision/mAP@0.5IOU": [(10, 1.0)],
+        "PascalBoxes_PerformanceByCategory/AP@0.5IOU/horse": [(10, 1.0)],
+        "segmentation/mIoU": [(10, 1.0)],
+    }
+    assert best(folder) == {"step": 10, "by": "mAP", "score": 1.0}
+    assert "best so far: 100.00% mAP at step 10" in printed
+    assert not list(folder.glob("results-*")), "VOC has no such file"
 
 
 def test_a_wrong_box_and_a_wrong_map_cost_what_they_should(tiny_data, run_at, predict_by):
@@ -138,7 +94,7 @@ def test_scores_do_not_hang_on_the_batch_size(tiny_data, run_at):
     for batch_size in (1, 2, 5):
         flags = ["--split", "train", "--batch_size", batch_size, "--conf_thresh", 0]
         assert evaluate(tiny_data, *flags, archive=folder.parent) == 0
-        found.append(result(folder, records="voc12-train-seg")["scores"])
+        found.append(result(folder, records="voc12-train-seg-conf_thresh0")["scores"])
     assert found[0]["images"] == 5 and found[0]["miou"] > 0
     assert found[0] == found[1] == found[2]
     assert len((folder / "1evaluations.txt").read_text().splitlines()) == 3
@@ -166,14 +122,16 @@ def test_masks_can_be_left_out_of_account(tiny_data, run_at, predict_by, capsys)
     folder = run_at(10)
     predict_by(truthful)
     assert evaluate(tiny_data, "--no_seg_gt", archive=folder.parent) == 0
-    no_masks(folder, capsys, "voc12-val-seg")
+    no_masks(folder, capsys, "voc12-val-seg-no_seg_gt")
+    assert evaluate(tiny_data, "--segment", "--no_seg_gt", archive=folder.parent) == 1
+    assert "no ground truth for what is to be evaluated" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("flag", "records", "columns"),
     [
-        ("--detect", "voc12-val", ["100.00% mAP", "no mIoU"]),
-        ("--segment", "voc12-val-seg", ["no mAP", "100.00% mIoU"]),
+        ("--detect", "voc12-val-detect", ["100.00% mAP", "no mIoU"]),
+        ("--segment", "voc12-val-seg-segment", ["no mAP", "100.00% mIoU"]),
     ],
 )
 def test_one_task_of_the_run_alone(tiny_data, run_at, predict_by, flag, records, columns):
@@ -196,9 +154,18 @@ def test_pictures_of_the_first_n(tiny_data, run_at, predict_by):
     predict_by(truthful)
     flags = ["--split", "train", "--save_first_n", 2]
     assert evaluate(tiny_data, *flags, archive=folder.parent) == 0
-    drawn = sorted((folder / "pictures-voc12-train-seg-10").iterdir())
-    assert [path.name for path in drawn] == ["2007_000001.png", "2007_000002.png"]
-    for path in drawn:
+    pictures = folder / "pictures-voc12-train-seg-10"
+    names = ["2007_000001", "2007_000002"]
+    endings = ("-classes.png", "-true-classes.png", ".png")
+    assert sorted(path.name for path in pictures.iterdir()) == sorted(
+        n + e for n in names for e in endings
+    )
+    for name in names:
+        maps = [Image.open(pictures / (name + ending)) for ending in endings[:2]]
+        assert [class_map.mode for class_map in maps] == ["P", "P"]
+        predicted, true = map(np.asarray, maps)
+        np.testing.assert_array_equal(predicted, np.where(true == 255, 7, true))
+    for path in (pictures / f"{name}.png" for name in names):
         picture = np.asarray(Image.open(io.BytesIO(path.read_bytes())))
         middle = picture.shape[1] // 2
         assert len(np.unique(picture[:, :middle].reshape(-1, 3), axis=0)) > 100
@@ -232,52 +199,6 @@ def test_records_of_other_classes_are_refused(tmp_path, run_at, capsys):
     assert evaluate(data, archive=run_at(10).parent) == 1
     error = capsys.readouterr().err
     assert "has the classes cat, dog" in error and "the run has aeroplane" in error
-
-
-def steps_in(folder):
-    rows = (folder / "1evaluations.txt").read_text().splitlines()
-    return [round(float(row.split("\t")[0]) * 1000) for row in rows]
-
-
-def test_all_checkpoints_of_a_run(tiny_data, run_at, predict_by, capsys):
-    folder = run_at(10, 2000, 3000, 3500, 4000)
-    for index in folder.glob("*.index"):
-        assert index.is_file()
-    predict_by(truthful)
-    # The checkpoints are copies, so that all hold the step 10.
-    relabel(folder)
-    where = {"archive": folder.parent}
-    assert evaluate(tiny_data, "--ckpt", 2, **where) == 0
-    assert evaluate(tiny_data, "--batch_eval", "--min_ckpt", 1, **where) == 0
-    assert steps_in(folder) == [2000, 3000, 4000]
-    capsys.readouterr()
-    assert evaluate(tiny_data, "--batch_eval", "--min_ckpt", 1, **where) == 0
-    assert "nothing to do" in capsys.readouterr().out
-    assert evaluate(tiny_data, "--batch_eval", "--step", 0.5, **where) == 0
-    assert steps_in(folder) == [2000, 3000, 4000, 10, 3500]
-
-
-def relabel(folder):
-    """Give every checkpoint of a run the step of its name."""
-    from blitznet import checkpoints, runs
-
-    model, _ = runs.build(runs.read_flags(folder))
-    for step in checkpoints.steps(folder):
-        checkpoints.restore(checkpoints.prefix(folder, step), model)
-        checkpoints.save(folder, step, model)
-
-
-def test_a_bad_checkpoint_costs_the_others_nothing(tiny_data, run_at, predict_by, capsys):
-    folder = run_at(1000, 2000, 3000)
-    relabel(folder)
-    data = folder / "model.ckpt-2000.data-00000-of-00001"
-    data.write_bytes(data.read_bytes()[:1000])
-    predict_by(truthful)
-    assert evaluate(tiny_data, "--batch_eval", archive=folder.parent) == 1
-    assert steps_in(folder) == [1000, 3000]
-    error = capsys.readouterr().err
-    assert "model.ckpt-2000 is damaged" in error
-    assert "1 of 3 checkpoints could not be evaluated: model.ckpt-2000" in error
 
 
 def test_damaged_records_are_named(tiny_data, run_at, tmp_path, capsys):

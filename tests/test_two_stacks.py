@@ -80,7 +80,9 @@ def written_and_read(folders, request):
 def evaluation(folder):
     """The scores in the JSON that test.py has written below `folder`."""
     step = HANDOVER[LOOKED_AT]
-    path = folder / "archive" / LOOKED_AT / f"evaluation-voc12-train-seg-{step}.json"
+    path = (
+        folder / "archive" / LOOKED_AT / f"evaluation-voc12-train-seg-voc_iou_thresh0.1-{step}.json"
+    )
     return json.loads(path.read_text())["scores"]
 
 

@@ -59,25 +59,45 @@ def test_no_detections_gives_an_equal_picture():
     np.testing.assert_array_equal(draw_detections(GREY, np.zeros((0, 4)), [], [], NAMES), GREY)
 
 
+@pytest.fixture
+def filled(monkeypatch):
+    """List of the bars that labels are written on: left, top, right, bottom, as they are drawn."""
+    bars = []
+    rectangle = visualize.cv2.rectangle
+
+    def spy(canvas, first, second, colour, thickness):
+        if thickness == -1:
+            bars.append((*first, *second))
+        return rectangle(canvas, first, second, colour, thickness)
+
+    monkeypatch.setattr(visualize.cv2, "rectangle", spy)
+    return bars
+
+
 @pytest.mark.parametrize(
     "box",
     [[0, 0, 0.3, 0.3], [0, 0.9, 0.2, 1], [0.9, 0.9, 1, 1], [-1, -1, 2, 2], [0.5, 0.5, 0.5, 0.5]],
 )
 @pytest.mark.parametrize("name", ["ox", "a name much longer than the picture is wide"])
-def test_label_is_filled_and_kept_inside(monkeypatch, box, name):
-    filled = []
-    rectangle = visualize.cv2.rectangle
-
-    def spy(canvas, first, second, colour, thickness):
-        if thickness == -1:
-            filled.append((*first, *second))
-        return rectangle(canvas, first, second, colour, thickness)
-
-    monkeypatch.setattr(visualize.cv2, "rectangle", spy)
+def test_label_is_filled_and_kept_inside(filled, box, name):
     draw_detections(GREY, [box], [1], [0.5], [name])
     ((left, top, right, bottom),) = filled
     assert 0 <= left < right <= 63
     assert 0 <= top < bottom <= 63
+
+
+def test_labels_of_equal_boxes_stand_apart(filled):
+    """Five labels: none on another, the surest one above the box."""
+    picture = np.full((200, 200, 3), 120, np.uint8)
+    boxes, scores = [[0.25, 0.25, 0.9, 0.9]] * 5, [0.5, 0.9, 0.6, 0.7, 0.8]
+    draw_detections(picture, boxes, [1] * 5, scores, NAMES)
+    assert len(filled) == 5
+    covered = np.zeros((200, 200), int)
+    for left, top, right, bottom in filled:
+        covered[top : bottom + 1, left : right + 1] += 1
+    assert covered.max() == 1
+    left, _, _, bottom = filled[-1]
+    assert (left, bottom) == (50, 49), "written last, its bar ends where the box begins"
 
 
 def test_text_is_light_on_dark_and_dark_on_light():
