@@ -2,6 +2,9 @@
 
 import tensorflow as tf
 
+from datasets import inspection
+from datasets.info import BadExample
+
 
 def naming_damaged(batches, record_sets):
     """Generator of `batches`.
@@ -11,19 +14,27 @@ def naming_damaged(batches, record_sets):
       record_sets: list of `records.RecordsInfo`.
 
     Raises:
-      ValueError: a file is truncated or changed; names it.
+      ValueError: a file is truncated or changed, or a picture in it does not decode; names it.
     """
     try:
         yield from batches
     except tf.errors.DataLossError as error:
         files = [file for info in record_sets for file in info.files]
         damaged = [file for file in files if not _reads(file)]
-        tools = sorted({info.command.split(" --")[0] for info in record_sets if info.command})
         raise ValueError(
-            f"damaged records: {', '.join(damaged) or 'one of ' + ', '.join(files)}; write the set "
-            f"again by {' or '.join(tools) or 'what wrote it'}, with --overwrite "
-            f"({error.message.split('}} ')[-1]})"
+            f"damaged records: {', '.join(damaged) or 'one of ' + ', '.join(files)}; "
+            f"{_remedy(record_sets)} ({error.message.split('}} ')[-1]})"
         ) from None
+    except tf.errors.InvalidArgumentError:
+        undecodable = next(filter(None, map(_undecodable, record_sets)), None)
+        if undecodable is None:
+            raise
+        raise ValueError(f"damaged records: {undecodable}; {_remedy(record_sets)}") from None
+
+
+def _remedy(record_sets):
+    tools = sorted({info.command.split(" --")[0] for info in record_sets if info.command})
+    return f"write the set again by {' or '.join(tools) or 'what wrote it'}, with --overwrite"
 
 
 def _reads(file):
@@ -33,3 +44,15 @@ def _reads(file):
     except tf.errors.DataLossError:
         return False
     return True
+
+
+def _undecodable(info):
+    """BadExample of the first record that does not decode, None if all of them do."""
+    for where, example in inspection.read_records(info):
+        if isinstance(example, BadExample):
+            return example
+        try:
+            inspection.decode(example, where)
+        except BadExample as error:
+            return error
+    return None
