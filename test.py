@@ -8,6 +8,7 @@ import config
 import paths
 
 LINES = "1evaluations.txt"
+_SHOWN = 4
 
 
 def main(argv=None):
@@ -77,10 +78,15 @@ def open_records(args, settings, segment, description):
     info = find_records(args, settings, segment)
     if list(info.class_names) != description["class_names"]:
         raise ValueError(
-            f"{info.name} has the classes {', '.join(info.class_names)}; "
-            f"the run has {', '.join(description['class_names'])}"
+            f"{info.name} has {_brief(info.class_names)}; "
+            f"the run has {_brief(description['class_names'])}: evaluate it on records of these"
         )
     return info
+
+
+def _brief(names):
+    more = ", ..." if len(names) > _SHOWN else ""
+    return f"{len(names)} classes ({', '.join(names[:_SHOWN])}{more})"
 
 
 def find_records(args, settings, segment):
@@ -191,7 +197,7 @@ class Evaluator:
         """Print tables; write the JSON, TensorBoard's scalars, the mark of the best, the line."""
         from blitznet import evaluation, evaluation_log, runs, summaries
 
-        print(evaluation.tables(scores))
+        print(f"step {step} on {self.label}:\n\n{evaluation.tables(scores)}")
         runs.write_json(
             self._run_dir / f"evaluation-{self.label}-{step}.json",
             {"scores": scores, "protocol": protocol},

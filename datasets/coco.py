@@ -78,7 +78,7 @@ def _missing(path, split, minival):
     archive = "image_info_test" if split.startswith("test") else "annotations_trainval"
     return (
         f"no {path}: unpack {_WEBSITE}/annotations/{archive}{split[-4:]}.zip in "
-        f"{path.parent.parent} (python -m tools.download fetches COCO)"
+        f"{path.parent.parent}, or fetch it by `python -m tools.download {_download(split)}`"
     )
 
 
@@ -105,8 +105,13 @@ def picture_folder(coco_dir, name):
             return place
     raise FileNotFoundError(
         f"no folder {places[0]} nor {places[1]}: unpack {_WEBSITE}/zips/{name}.zip in "
-        f"{places[0].parent} (python -m tools.download fetches COCO)"
+        f"{places[0].parent}, or fetch it by `python -m tools.download {_download(name)}`"
     )
+
+
+def _download(split):
+    """The name that `tools.download` has for what holds a split, e.g. coco17-test."""
+    return f"coco{split[-2:]}" + "-test" * split.startswith("test")
 
 
 def own_info(annotations, label_map=None, class_names=None):

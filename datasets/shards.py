@@ -49,7 +49,8 @@ class BadExamples(ValueError):
 
 def describe_bad(examples):
     """Text for people: how many BadExample there are, and the first of them with reasons."""
-    lines = [f"{len(examples)} bad examples:", *(f"  {example}" for example in examples[:_SHOWN])]
+    count = "1 bad example" if len(examples) == 1 else f"{len(examples)} bad examples"
+    lines = [f"{count}:", *(f"  {example}" for example in examples[:_SHOWN])]
     if len(examples) > _SHOWN:
         lines.append(f"  and {len(examples) - _SHOWN} more")
     return "\n".join(lines)

@@ -15,8 +15,7 @@ from blitznet import keys
 from datasets import pictures
 from datasets.info import BadExample
 
-_WEBSITE = "http://host.robots.ox.ac.uk/pascal/VOC/"
-_SBD = "http://home.bharathh.info/pubs/codes/SBD/download.html"
+_AUGMENTED = "SegmentationClassAug"
 
 
 def read_list(voc_dir, image_list):
@@ -53,18 +52,18 @@ def read_list(voc_dir, image_list):
 def _missing_list(voc_dir, path):
     if not voc_dir.is_dir():
         return (
-            f"no folder {voc_dir}: unpack the VOC tar from {_WEBSITE} in "
-            f"{voc_dir.parent.parent}, where it makes VOCdevkit/{voc_dir.name}"
+            f"no folder {voc_dir}: expected ImageSets, JPEGImages and Annotations in it; "
+            "`python -m tools.download voc07 voc12` fetches VOC's own to the data root "
+            "(--data_root, $BLITZNET_DATA)"
         )
     if path.parent.name == "SegmentationAug":
         return (
-            f"no list {path}: it holds the names of the pictures with masks of SBD ({_SBD}), "
-            f"one a line; the masks, PNGs of class ids, go to {voc_dir / 'SegmentationClassAug'}"
+            f"no list {path}: `python -m tools.download sbd` and `python -m "
+            "tools.set_extra_annotations` make it and the masks of SegmentationClassAug"
         )
     present = sorted(p.stem for p in path.parent.glob("*.txt"))
     return (
-        f"no list {path}: the VOC tar from {_WEBSITE} has the official ones, and a text file "
-        f"with one picture name a line makes another "
+        f"no list {path}: a text file with one picture name a line makes one "
         f"(in that folder: {', '.join(present) or 'no list'})"
     )
 
@@ -119,8 +118,8 @@ def read_example(voc_dir, name, info, mask_folder=None, *, masks_required=True, 
 
 
 def _where_from(path):
-    source = _SBD if path.parent.name == "SegmentationClassAug" else _WEBSITE
-    return f"though the list names it (the official one comes from {source})"
+    maker = " (tools.set_extra_annotations makes it)" if path.parent.name == _AUGMENTED else ""
+    return f"though the list names it{maker}"
 
 
 def _read_objects(path, info, width, height):

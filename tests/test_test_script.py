@@ -198,7 +198,7 @@ def test_records_of_other_classes_are_refused(tmp_path, run_at, capsys):
     data = write_data(tmp_path / "two", pictures=4, class_names=("cat", "dog"))
     assert evaluate(data, archive=run_at(10).parent) == 1
     error = capsys.readouterr().err
-    assert "has the classes cat, dog" in error and "the run has aeroplane" in error
+    assert "has 2 classes (cat, dog)" in error and "the run has 20 classes (aeroplane, " in error
 
 
 def test_damaged_records_are_named(tiny_data, run_at, tmp_path, capsys):

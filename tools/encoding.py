@@ -76,7 +76,10 @@ def write(args, record_set, info, names, read, **options):
             bar.update(force=True)
             bar.finish(dirty=True)
     if not written:
-        print(f"{record_set.name} is complete already; --overwrite writes it again.")
+        print(
+            f"{record_set.name} is complete already; --overwrite writes it again, as from files "
+            "that were changed since."
+        )
     _print_summary(records.json_path(folder, record_set))
 
 
@@ -85,7 +88,10 @@ def _print_summary(path):
     from datasets.shards import describe_bad
 
     summary = json.loads(path.read_text(encoding="utf-8"))
-    rows = [*summary["objects"].items(), SEPARATING_LINE]
+    rows = [(name, count) for name, count in summary["objects"].items() if count]
+    absent = len(summary["objects"]) - len(rows)
+    rows += [(f"({absent} classes without objects)", 0)] if absent else []
+    rows.append(SEPARATING_LINE)
     rows.append(("all objects", sum(summary["objects"].values())))
     rows.append(("of these difficult", summary["difficult_objects"]))
     # What only COCO has, and older sets do not count.
