@@ -8,7 +8,7 @@ import argparse
 import dataclasses
 from dataclasses import dataclass
 
-from blitznet import trunks
+from blitznet import choices, trunks
 from blitznet.postprocess.settings import DetectionSettings
 from datasets import catalog
 
@@ -75,6 +75,10 @@ def add_flags(parser, settings, title=None, description=None):
         group.add_argument(f"--{name}", **settings.__dataclass_fields__[name].metadata)
 
 
+def _and(names):
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
 def _dataset_help():
     evaluated = catalog.EVALUATION_DATASETS
     training_alone = [name for name in catalog.TRAINING_DATASETS if name not in evaluated]
@@ -85,8 +89,8 @@ def _dataset_help():
 
 
 @dataclass(frozen=True)
-class ModelConfig:
-    """Arguments of `blitznet.build_model` that shape the network, and how it is read."""
+class NetworkConfig:
+    """Arguments of `blitznet.build_model` that shape the network."""
 
     image_size: int = flag(300, "side of the square input in pixels", number_in(32, kind=int), "S")
     trunk: str = flag("resnet50", "feature extractor", choices=trunks.NAMES)
@@ -105,11 +109,17 @@ class ModelConfig:
     det_kernel: int = flag(3, "kernel side of the detection head", _POSITIVE_INT, "N")
     n_base_channels: int = flag(64, "depth of segmentation sources", _POSITIVE_INT, "N")
     seg_filter_size: int = flag(1, "kernel side on segmentation sources", choices=(1, 3))
+
+
+@dataclass(frozen=True)
+class ModelConfig(NetworkConfig):
+    """The network, and how its class logits are trained and read."""
+
     class_loss: str = flag(
         "softmax",
         "softmax with hard negatives, or sigmoid focal loss; the run's detections are then read "
         "by sigmoids too",
-        choices=("softmax", "focal"),
+        choices=choices.CLASS_LOSSES,
     )
 
 
@@ -158,13 +168,14 @@ class OptimConfig:
     box_loss: str = flag(
         "smooth_l1",
         "smooth L1 of the offsets, or 1 - GIoU of the decoded boxes; giou needs tensorflow-addons",
-        choices=("smooth_l1", "giou"),
+        choices=choices.BOX_LOSSES,
     )
     optimizer: str = flag(
         "adam",
-        "adamw, sgdw and lamb take weight decay out of the weights instead of adding it to the "
-        "loss; radam needs tensorflow-addons",
-        choices=("adam", "nesterov", "adamw", "sgdw", "lamb", "radam"),
+        f"{_and(choices.DECOUPLED)} take weight decay out of the weights instead of adding it to "
+        "the loss; radam needs tensorflow-addons and with it TensorFlow 2.15, where lamb needs it "
+        "too; the current TensorFlow has a lamb of its own",
+        choices=choices.OPTIMIZERS,
     )
     lookahead: bool = flag(
         False, "step back half way to slow weights every 6 steps; needs tensorflow-addons"
@@ -173,23 +184,45 @@ class OptimConfig:
     warmup_step: int = flag(0, "last step at the warm-up rate", _COUNT, "N")
     warmup_lr: float = flag(1e-5, "rate until then", _POSITIVE, "X")
     lr_decay: tuple = flag((), "steps after which the rate falls tenfold", _COUNT, "N")
-    weight_decay: float = flag(5e-5, "decay of kernels; the paper says 5e-4", _NOT_NEGATIVE, "X")
+    weight_decay: float = flag(
+        5e-5,
+        f"decay of kernels; the paper says 5e-4; {_and(choices.DECOUPLED)} want 0.005 to 0.05: for "
+        "them the default is next to nothing",
+        _NOT_NEGATIVE,
+        "X",
+    )
     bn_decay: float = flag(0.9, "momentum of the batch-norm statistics", _SHARE, "X")
+
+
+# The kind of average that each flag is of, and what it is where it is not given.
+_AVERAGE_FLAGS = {"average_decay": "ema", "average_start": "swa", "average_period": "swa"}
+_AVERAGE_DEFAULTS = {"average_decay": 0.999, "average_period": 100}
 
 
 @dataclass(frozen=True)
 class AverageConfig:
-    """The average of the weights that is kept beside them."""
+    """The average of the weights that is kept beside them; None for what is not of its kind."""
 
     average_weights: str = flag(
         "none",
         "exponential moving average, or the mean of snapshots (stochastic weight averaging); "
         "swa needs tensorflow-addons",
-        choices=("none", "ema", "swa"),
+        choices=("none", *choices.AVERAGES),
     )
-    average_decay: float = flag(0.999, "ema: weight of what went before", _SHARE, "X")
+    average_decay: float = flag(
+        None,
+        f"ema: weight of what went before (default: {_AVERAGE_DEFAULTS['average_decay']})",
+        _SHARE,
+        "X",
+    )
     average_start: int = flag(None, "swa: step of the first snapshot", _POSITIVE_INT, "N")
-    average_period: int = flag(100, "swa: steps from one snapshot to the next", _POSITIVE_INT, "N")
+    average_period: int = flag(
+        None,
+        "swa: steps from one snapshot to the next "
+        f"(default: {_AVERAGE_DEFAULTS['average_period']})",
+        _POSITIVE_INT,
+        "N",
+    )
 
 
 @dataclass(frozen=True)
@@ -280,9 +313,12 @@ def add_run_flags(parser):
 
 
 def add_model_flags(parser, from_run=False):
-    """The flags of `ModelConfig`. With `from_run` they have no defaults: `flags.json` does."""
+    """The flags of `NetworkConfig`.
+
+    With `from_run` those of `ModelConfig`, without defaults: `flags.json` has them.
+    """
     if not from_run:
-        add_flags(parser, ModelConfig, "model")
+        add_flags(parser, NetworkConfig, "model")
         return
     group = parser.add_argument_group(
         "model", "taken from the run's flags.json; contradicting it is an error"
@@ -323,6 +359,7 @@ def training_parser():
     add_flags(parser, DataConfig, "data")
     add_flags(parser, InputConfig, "input")
     add_model_flags(parser)
+    add_flags(parser, ModelConfig, "classes")
     add_flags(parser, OptimConfig, "optimisation")
     what = "kept beside them, and what evaluation and export take"
     add_flags(parser, AverageConfig, "average of the weights", what)
@@ -355,11 +392,25 @@ def pick(config_class, args):
 
 
 def model_config(args):
-    """`ModelConfig` of training flags; neither task given means both."""
-    model = pick(ModelConfig, args)
+    """`ModelConfig` of training flags, `NetworkConfig` of a tool's that has no `--class_loss`.
+
+    Neither task given means both.
+    """
+    model = pick(ModelConfig if "class_loss" in args else NetworkConfig, args)
     if model.detect or model.segment:
         return model
     return dataclasses.replace(model, detect=True, segment=True)
+
+
+def average_config(args):
+    """`AverageConfig` of training flags; what the kind of average has and nobody gave is usual."""
+    average = pick(AverageConfig, args)
+    usual = {
+        name: value
+        for name, value in _AVERAGE_DEFAULTS.items()
+        if _AVERAGE_FLAGS[name] == average.average_weights and getattr(average, name) is None
+    }
+    return dataclasses.replace(average, **usual)
 
 
 def _check_own_records(data, files, flag):
@@ -374,6 +425,21 @@ def _check_own_records(data, files, flag):
     if data.label_map and not files:
         raise ValueError(
             f"--label_map goes with --dataset {catalog.CUSTOM}; other records know their classes"
+        )
+
+
+def _check_average(average, max_iterations):
+    for name, kind in _AVERAGE_FLAGS.items():
+        if getattr(average, name) is not None and average.average_weights != kind:
+            raise ValueError(f"--{name} has no effect without --average_weights {kind}")
+    if average.average_decay == 1:
+        raise ValueError("--average_decay 1 keeps the first weights for ever: give less")
+    if average.average_weights == "swa" and not average.average_start:
+        raise ValueError("--average_weights swa needs --average_start N, its first snapshot's step")
+    if (average.average_start or 0) > max_iterations:
+        raise ValueError(
+            f"--average_start {average.average_start} comes after the last step, "
+            f"--max_iterations {max_iterations}: no snapshot would be taken"
         )
 
 
@@ -395,11 +461,7 @@ def validate_training(model, inputs, optim, average, run):
         raise ValueError("--no_seg_gt leaves nothing to learn without --detect")
     if not model.detect and (model.class_loss, optim.box_loss) != ("softmax", "smooth_l1"):
         raise ValueError("--class_loss and --box_loss are of detection, which --segment leaves out")
-    if (average.average_weights == "swa") != bool(average.average_start):
-        raise ValueError(
-            "--average_start N is the step from which --average_weights swa takes snapshots: "
-            "give both or none"
-        )
+    _check_average(average, run.max_iterations)
     starts = ("imagenet_weights", "init_from", "random_trunk_init")
     given = [f"--{start}" for start in starts if getattr(run, start)]
     if len(given) > 1:

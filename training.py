@@ -1,14 +1,13 @@
 """Train BlitzNet: `python training.py --help`."""
 
 import dataclasses
+import json
 import os
 import signal
 import sys
 
 import config
 import paths
-
-_SHOWN = 8
 
 
 def main(argv=None):
@@ -35,13 +34,13 @@ def run(args):
     """From parsed flags to a trained run; the exit code."""
     from tensorflow import keras
 
-    from blitznet import engine, optim, runs
+    from blitznet import choices, engine, optim, runs
     from blitznet.losses.detection import make_detection_loss
 
     model_config = config.model_config(args)
     inputs = config.pick(config.InputConfig, args)
     optimisation = config.pick(config.OptimConfig, args)
-    average = config.pick(config.AverageConfig, args)
+    average = config.average_config(args)
     settings = config.pick(config.RunConfig, args)
     config.validate_training(model_config, inputs, optimisation, average, settings)
 
@@ -49,19 +48,20 @@ def run(args):
     record_sets = open_records(args, inputs, model_config)
     run_dir = paths.run_dir(paths.archive(args.archive), settings.run_name)
     shape = dataclasses.asdict(model_config)
-    description = runs.describe(shape, record_sets[0].class_names, {**vars(args), **shape})
+    flags = {**vars(args), **shape, **dataclasses.asdict(average)}
+    description = runs.describe(shape, record_sets[0].class_names, flags)
     runs.check_same_network(run_dir, description)
-    decoupled = optimisation.optimizer in optim.DECOUPLED
+    decoupled = optimisation.optimizer in choices.DECOUPLED
     model, coder = runs.build(
         description,
         weight_decay=0.0 if decoupled else optimisation.weight_decay,
         bn_decay=optimisation.bn_decay,
     )
-    detection_loss = make_detection_loss(model_config.class_loss, optimisation.box_loss, coder)
+    prior_loss = make_detection_loss(model_config.class_loss, optimisation.box_loss, coder)
     checkpoint = checkpoint_to_resume(run_dir, settings)
     if not checkpoint:
         folder = paths.weights_dir(paths.data_root(args.data_root))
-        load_first_weights(settings, model, model_config.trunk, folder)
+        load_first_weights(settings, model, description, folder)
     optimizer = build_optimizer(optimisation, average, model)
     start = resume(checkpoint, model, optimizer) if checkpoint else 0
     if start >= settings.max_iterations:
@@ -72,7 +72,7 @@ def run(args):
 
     batches = make_batches(record_sets, inputs, model, coder, start)
     reports = engine.train(
-        engine.make_train_step(model, optimizer, coder, detection_loss),
+        engine.make_train_step(model, optimizer, coder, prior_loss),
         optimizer,
         batches,
         lambda step: optim.learning_rate(
@@ -138,11 +138,14 @@ def tell_flags(run_dir, flags, start):
     if not start:
         print("flags: " + ", ".join(f"{name} {value}" for name, value in flags.items()))
         return
+    # A flag that is younger than the run was what it is by default.
     before = runs.read_flags(run_dir)["flags"]
+    default = config.training_parser().get_default
     for name, value in flags.items():
-        # Through JSON a tuple becomes a list.
-        if name in before and before[name] != value:
-            print(f"changed: --{name} was {before[name]}, is {value}")
+        old = before.get(name, default(name))
+        # The file has lists for tuples.
+        if json.dumps(old) != json.dumps(value):
+            print(f"changed: --{name} was {old}, is {value}")
 
 
 def checkpoint_to_resume(run_dir, settings):
@@ -164,6 +167,9 @@ def resume(checkpoint, model, optimizer):
 
     step = checkpoints.resume(checkpoint, model, optimizer)
     print(f"going on from {checkpoint}")
+    average = checkpoints.average_of(checkpoint)
+    if optimizer.averaging and average not in (None, str(optimizer.averaging)):
+        print(f"its average ({average}) is not {optimizer.averaging}: that begins anew here")
     if step < checkpoints.steps(checkpoint.parent)[-1]:
         print(
             "warning: later checkpoints stay until training reaches their steps; "
@@ -173,30 +179,47 @@ def resume(checkpoint, model, optimizer):
     return step
 
 
-def load_first_weights(settings, model, trunk, folder):
+def load_first_weights(settings, model, description, folder):
     """Load what a run at step 0 starts from, and print what was taken over and what was not.
 
     `folder` is where ImageNet weights are looked for when no flag says another start.
     """
-    from blitznet import checkpoints, imagenet
+    from blitznet import imagenet
 
     if settings.random_trunk_init:
         return
     if settings.init_from:
         source = settings.init_from
-        loaded, skipped = checkpoints.init_from(source, model)
-        if len(loaded) < len(skipped):
-            raise ValueError(
-                f"only {len(loaded)} of {len(loaded) + len(skipped)} variables fit: is "
-                f"{source} of another --trunk?"
-            )
+        loaded, skipped = take_over(source, model, description)
     else:
+        trunk = description["model"]["trunk"]
         source = settings.imagenet_weights or imagenet.find(trunk, folder)
         loaded, skipped = imagenet.load(source, trunk, model)
     print(f"{source}: {len(loaded)} variables taken over")
-    if skipped:
-        more = ", ..." if len(skipped) > _SHOWN else ""
-        print(f"random values stay in {len(skipped)}: {', '.join(skipped[:_SHOWN])}{more}")
+    rest = len(model.variables) - len(loaded) - len(skipped)
+    words = [", ".join(skipped)] * bool(skipped) + [f"{rest} beside the trunk"] * bool(rest)
+    if words:
+        print(f"random values stay in {' and '.join(words)}")
+
+
+def take_over(source, model, description):
+    """The weights of a checkpoint that fit; paths of those taken over, and of the others.
+
+    Raises:
+      ValueError: hardly any fit.
+    """
+    from blitznet import checkpoints, runs
+
+    unfit = runs.unfit_layers(source, description)
+    loaded, skipped = checkpoints.init_from(source, model, unfit)
+    if len(loaded) < len(skipped):
+        raise ValueError(
+            f"only {len(loaded)} of {len(loaded) + len(skipped)} variables fit: is {source} of "
+            "another --trunk?"
+        )
+    if unfit:
+        print(f"{source} is of other classes or another --class_loss: no class logits taken over")
+    return loaded, skipped
 
 
 def build_optimizer(settings, average, model):

@@ -4,41 +4,46 @@ tensorflow-addons 0.23 works with TensorFlow 2.15 alone; nothing else in this pr
 """
 
 import functools
+import re
 import warnings
 
 import tensorflow as tf
 from tensorflow import keras
 
-# Weight decay is for kernels: names are `<layer>/kernel:0`.
-_NO_KERNEL = r"^(?!.*/kernel:0$)"
 _FOCAL = {"alpha": 0.25, "gamma": 2.0}
 
 
 @functools.cache
-def package():
-    """The module tensorflow_addons, or None where it cannot be imported."""
+def _load():
+    """`(the module tensorflow_addons, None)`, or `(None, why it cannot be imported)`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # It warns that its development has ended.
         try:
             import tensorflow_addons
-        except ImportError:
-            return None
-    return tensorflow_addons
+        except ImportError as error:
+            return None, error
+    return tensorflow_addons, None
+
+
+def package():
+    """The module tensorflow_addons, or None where it cannot be imported."""
+    return _load()[0]
 
 
 def need(feature):
     """The module tensorflow_addons, for `feature`, a flag.
 
     Raises:
-      ImportError: it cannot be imported; says which TensorFlow has it and what to run.
+      ImportError: it cannot be imported; says why, which TensorFlow has it and what to run.
     """
-    if package() is None:
+    module, error = _load()
+    if error:
         raise ImportError(
-            f"{feature} needs tensorflow-addons, which works with TensorFlow 2.15 alone (this is "
-            f"{tf.__version__}): `make setup-addons` makes .venv-addons with both, and "
+            f"{feature} needs tensorflow-addons ({error}), which works with TensorFlow 2.15 alone "
+            f"(this is {tf.__version__}): `make setup-addons` makes .venv-addons with both, and "
             ".venv-addons/bin/python runs this command with them"
-        )
-    return package()
+        ) from error
+    return module
 
 
 def focal_loss(confidence, prior_labels):
@@ -85,14 +90,15 @@ def giou_loss(coder):
     return giou
 
 
-def legacy_optimizer(name, weight_decay):
+def legacy_optimizer(name, weight_decay, undecayed):
     """The optimiser of this name as tensorflow-addons' wrappers take it.
 
-    Decay, where the optimiser has its own, takes `learning_rate * weight_decay * w` from the
-    kernels, as Keras' optimisers do.
+    Decay, where the optimiser has its own, takes `learning_rate * weight_decay * w` from all
+    variables but `undecayed`, as Keras' optimisers do.
     """
     optimizers, legacy = package().optimizers, keras.optimizers.legacy
-    decay = {"weight_decay": weight_decay, "exclude_from_weight_decay": [_NO_KERNEL]}
+    patterns = [f"^{re.escape(variable.name)}$" for variable in undecayed]
+    decay = {"weight_decay": weight_decay, "exclude_from_weight_decay": patterns}
     if name == "lamb":
         return optimizers.LAMB(name=name, **decay)
     if name == "radam":

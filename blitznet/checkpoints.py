@@ -2,8 +2,8 @@
 
 A checkpoint is TensorFlow's tensor bundle (`.index` and `.data-*`) under plain names, so that
 any `tf.train.load_checkpoint` reads it and both Keras generations share it:
-`net/<variable path>`, `average/<variable path>` (averaged weights, where there are any),
-`optimizer/<name>/<kind of slot>/<variable path>`, `step`.
+`net/<variable path>`, `average/<variable path>` and `averaging` (averaged weights and what they
+are an average of, where there are any), `optimizer/<name>/<kind of slot>/<variable path>`, `step`.
 """
 
 import re
@@ -13,11 +13,13 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from blitznet import optim
 from blitznet.variables import tf_variable, variables_by_path
 
 _NAME = re.compile(r"model\.ckpt-(\d+)\.index")
 _NET = "net/"
 _AVERAGE = "average/"
+_AVERAGING = "averaging"
 _OPTIMIZER = "optimizer/"
 _STEP = "step"
 _PARTIAL = ".partial-"
@@ -59,9 +61,9 @@ def save(folder, step, model, optimizer=None):
         named.update(_optimizer_state(optimizer))
         if optimizer.has_average(step):
             named.update({_AVERAGE + path: v for path, v in optimizer.averages.items()})
-    tensors = [tf.convert_to_tensor(variable) for variable in named.values()]
-    tensors.append(tf.constant(step, tf.int64))
-    names = [*named, _STEP]
+            named[_AVERAGING] = tf.constant(str(optimizer.averaging))
+    named[_STEP] = tf.constant(step, tf.int64)
+    names, tensors = list(named), [tf.convert_to_tensor(value) for value in named.values()]
 
     target = prefix(folder, step)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -109,8 +111,8 @@ def restore(checkpoint, model, averaged=True):
 def resume(checkpoint, model, optimizer):
     """Load weights and the state of an `optim.Optimizer`; returns the checkpoint's step.
 
-    An average that the optimizer keeps but the checkpoint lacks begins at the weights; one
-    that the checkpoint has but the optimizer does not keep is left out.
+    An average that the optimizer keeps but the checkpoint lacks, or has of another kind or rhythm
+    (`average_of`), begins at the weights; one that the optimizer does not keep is left out.
 
     Raises:
       FileNotFoundError: the checkpoint is not there.
@@ -124,14 +126,14 @@ def resume(checkpoint, model, optimizer):
     variables = variables_by_path(model)
     named = {_NET + path: v for path, v in variables.items()}
     named.update(_optimizer_state(optimizer))
-    has_average = any(name.startswith(_AVERAGE) for name in shapes)
-    if has_average and optimizer.averages:
+    goes_on = optimizer.averages and average_of(checkpoint) == str(optimizer.averaging)
+    if goes_on:
         named.update({_AVERAGE + path: v for path, v in optimizer.averages.items()})
-    elif has_average:
+    else:
         shapes = {name: s for name, s in shapes.items() if not name.startswith(_AVERAGE)}
     _check(checkpoint, named, shapes)
     step = _assign(checkpoint, reader, named)
-    if optimizer.averages and not has_average:
+    if optimizer.averages and not goes_on:
         optimizer.begin_average(step, variables)
     return step
 
@@ -141,10 +143,25 @@ def has_average(checkpoint):
     return any(n.startswith(_AVERAGE) for n in _open(checkpoint).get_variable_to_shape_map())
 
 
-def init_from(checkpoint, model):
+def average_of(checkpoint):
+    """What a checkpoint's averaged weights are of: the text of an `optim.Averaging`.
+
+    None without averaged weights, "unknown" where an earlier version wrote them. Raises as
+    `restore`.
+    """
+    if not has_average(checkpoint):
+        return None
+    reader = _open(checkpoint)
+    if not reader.has_tensor(_AVERAGING):
+        return "unknown"
+    return _read(checkpoint, reader, [_AVERAGING])[_AVERAGING].decode()
+
+
+def init_from(checkpoint, model, leave_out=()):
     """Take over from a checkpoint of this project what fits by name and shape.
 
-    The average of a weight is taken where the checkpoint has it.
+    The average of a weight is taken where the checkpoint has it. Variables whose path begins
+    with one of the words `leave_out` keep their own values.
 
     Returns:
       `(loaded, skipped)`: sorted variable paths of the model that were taken over and that
@@ -157,7 +174,12 @@ def init_from(checkpoint, model):
     reader = _open(checkpoint)
     shapes = reader.get_variable_to_shape_map()
     variables = variables_by_path(model)
-    loaded = sorted(p for p, v in variables.items() if shapes.get(_NET + p) == v.shape.as_list())
+    loaded = sorted(
+        path
+        for path, variable in variables.items()
+        if shapes.get(_NET + path) == variable.shape.as_list()
+        and not path.startswith(tuple(leave_out))
+    )
     if not loaded:
         raise ValueError(f"{checkpoint} has no variable that fits this model")
     names = {p: _AVERAGE + p if _AVERAGE + p in shapes else _NET + p for p in loaded}
@@ -177,16 +199,24 @@ def _optimizer_state(optimizer):
 
 def _check_optimizer(checkpoint, optimizer, names):
     """ValueError unless the checkpoint has the state of this kind of optimizer."""
-    kinds = sorted({name.split("/")[1] for name in names if name.startswith(_OPTIMIZER)})
+    state = [name.split("/") for name in names if name.startswith(_OPTIMIZER)]
+    kinds = sorted({kind for _, kind, *_ in state})
+    instead = f"another run can start from its weights: --init_from {checkpoint}"
     if not kinds:
         raise ValueError(
             f"{checkpoint} has weights but no optimizer state, so training cannot go on from it; "
-            f"another run can start from its weights: --init_from {checkpoint}"
+            f"{instead}"
+        )
+    if any(re.fullmatch(r"slot_\d+", slot) for _, _, slot, *_ in state):
+        raise ValueError(
+            f"{checkpoint} was written by an earlier version of this program, whose optimizer "
+            "state does not say which variable it belongs to, so training cannot go on from it; "
+            f"{instead}"
         )
     if kinds != [optimizer.name]:
         raise ValueError(
-            f"{checkpoint} has the state of the optimizer {', '.join(kinds)}, "
-            f"this one is {optimizer.name}"
+            f"{checkpoint} was trained with {' and '.join(map(optim.flags_of, kinds))}, this run "
+            f"asks for {optim.flags_of(optimizer.name)}: give the same; {instead}"
         )
 
 
@@ -220,6 +250,8 @@ def _assign(checkpoint, reader, named):
 def _check(checkpoint, named, found):
     """ValueError, naming the tensors, unless `found` (name -> shape) is the step and `named`."""
     expected = {_STEP: [], **{name: v.shape.as_list() for name, v in named.items()}}
+    # It is none of the model's, and an earlier version's average lacks it.
+    found = {name: shape for name, shape in found.items() if name != _AVERAGING}
     problems = [f"missing: {name}" for name in expected if name not in found]
     problems += [f"left over: {name}" for name in found if name not in expected]
     problems += [

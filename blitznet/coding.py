@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from blitznet import choices
 from blitznet.boxes import pairwise_iou, yxyx_to_xywh
 
 
@@ -14,12 +15,14 @@ class PriorCoder:
     Attributes:
       priors: float32 `[P, 4]`, `x, y, w, h`, normalised.
       class_loss: the loss that the class logits are trained with, which says how they are read:
-        "softmax" over all classes, or "focal", a sigmoid for each class but the background.
+        "softmax" over all classes, or "focal", a sigmoid for each class but the background;
+        ValueError for any other.
     """
 
     def __init__(
         self, priors, iou_threshold=0.5, variances=(0.1, 0.1, 0.2, 0.2), class_loss="softmax"
     ):
+        choices.check("class_loss", class_loss, choices.CLASS_LOSSES)
         self.priors = tf.constant(priors, tf.float32)
         self.class_loss = class_loss
         self._iou_threshold = iou_threshold

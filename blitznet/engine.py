@@ -18,17 +18,17 @@ class NonFiniteLoss(RuntimeError):
     """A loss or gradient became NaN or infinite; the text names terms, step and pictures."""
 
 
-def batch_losses(model, outputs, batch, detection_loss=detection_loss):
+def batch_losses(model, outputs, batch, prior_loss=detection_loss):
     """All loss terms of a batch, and their unweighted sum as `total`.
 
-    `outputs`: what the model answered for the batch's images. `detection_loss`: as
-    `losses.detection.make_detection_loss` gives it. Tasks without targets in the batch do not
-    count.
+    `outputs`: what the model answered for the batch's images. `prior_loss`: that of the prior
+    boxes, as `losses.detection.make_detection_loss` gives it. Tasks without targets in the batch
+    do not count.
     """
     losses = {}
     if keys.PRIOR_LABELS in batch:
         losses.update(
-            detection_loss(
+            prior_loss(
                 outputs[keys.CONFIDENCE],
                 outputs[keys.LOCATION],
                 batch[keys.PRIOR_LABELS],
@@ -43,10 +43,10 @@ def batch_losses(model, outputs, batch, detection_loss=detection_loss):
     return losses
 
 
-def make_train_step(model, optimizer, coder=None, detection_loss=detection_loss):
+def make_train_step(model, optimizer, coder=None, prior_loss=detection_loss):
     """A compiled `batch -> (losses, scores)`, both dicts of scalars, that updates the weights.
 
-    `coder` is the network's `PriorCoder`, None without detection; `detection_loss` as for
+    `coder` is the network's `PriorCoder`, None without detection; `prior_loss` as for
     `batch_losses`.
     """
 
@@ -54,7 +54,7 @@ def make_train_step(model, optimizer, coder=None, detection_loss=detection_loss)
     def train_step(batch):
         with tf.GradientTape() as tape:
             outputs = model(batch[keys.IMAGE], training=True)
-            losses = batch_losses(model, outputs, batch, detection_loss)
+            losses = batch_losses(model, outputs, batch, prior_loss)
         gradients = tape.gradient(losses[keys.LOSS_TOTAL], model.trainable_variables)
         optimizer.apply_gradients(zip(gradients, model.trainable_variables))
         scores = _batch_scores(outputs, batch, coder)

@@ -49,9 +49,8 @@ def load(file, trunk, model):
     """Take a trunk's weights over from a file.
 
     Returns:
-      `(loaded, skipped)`: sorted variable paths of the model that were taken over and that kept
-      their own values, of the latter those of the trunk first: fc6 and fc7, where the file has
-      no fully connected layers.
+      `(loaded, skipped)`: sorted paths of the trunk's variables that were taken over and that
+      kept their own values: fc6 and fc7, where the file has no fully connected layers.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -68,8 +67,7 @@ def load(file, trunk, model):
         raise ValueError(f"{file} does not fit the trunk {trunk}: {error}") from None
     for path, value in values.items():
         in_trunk[path].assign(value)
-    rest = sorted(in_trunk.keys() - values.keys())
-    return sorted(values), rest + sorted(variables_by_path(model).keys() - in_trunk.keys())
+    return sorted(values), sorted(in_trunk.keys() - values.keys())
 
 
 def _published(trunk):

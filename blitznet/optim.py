@@ -6,14 +6,16 @@ from dataclasses import dataclass
 import tensorflow as tf
 from tensorflow import keras
 
-from blitznet import addons
+from blitznet import addons, choices
 from blitznet.variables import tf_variable, variable_path
 
-OPTIMIZERS = ("adam", "nesterov", "adamw", "sgdw", "lamb", "radam")
-# Those that take weight decay out of the weights themselves, not through the loss.
-DECOUPLED = ("adamw", "sgdw", "lamb")
 # A slot of a variable: its kind in Keras 3, and in Keras 2 and the legacy optimisers.
 _KINDS = {"momentum": "m", "velocity": "v", "average": "average", "slow": "slow"}
+_AVERAGE = "average/"
+_LOOKAHEAD = "_lookahead"
+# LAMB decays the weights within the trust ratio, kernels alone, or beside it, all variables: the
+# state of one is nothing for the other.
+_LAMB = {"lamb-addons": "as tensorflow-addons has it", "lamb-keras": "as Keras has it"}
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,19 @@ class Averaging:
     start: int = 1
     period: int = 1
 
+    def __str__(self):
+        """What it is an average of: one begun under the same text may be gone on with."""
+        if self.kind == "ema":
+            return "ema"
+        return f"swa of every {self.period} steps from step {self.start} on"
+
 
 @dataclass(frozen=True)
 class Optimizer:
     """An optimiser whose variables exist, in the one form that training and checkpoints know.
 
     Attributes:
-      name: what its state is called in checkpoints.
+      name: what its state is called in checkpoints; `flags_of` spells it.
       apply_gradients: takes pairs of gradient and variable.
       learning_rate, iterations: variables.
       slots: `<kind>/<path of the variable>` -> `tf.Variable`, averages left out.
@@ -81,38 +89,45 @@ def build_optimizer(name, model, weight_decay=0.0, lookahead=False, averaging=No
     present, what it offers is taken from there, otherwise Keras' own where there is one.
 
     Args:
-      name: one of `OPTIMIZERS`.
+      name: one of `choices.OPTIMIZERS`.
       model: whose trainable variables are optimised.
-      weight_decay: of the kernels, for those in `DECOUPLED`; others have it in the loss.
+      weight_decay: of the kernels, for those in `choices.DECOUPLED`; others have it in the loss.
       lookahead: whether to wrap it in Lookahead (arXiv 1907.08610).
       averaging: an `Averaging`, or None.
 
     Raises:
-      ValueError: `name` is none of `OPTIMIZERS`.
+      ValueError: there is no optimizer `name`; names the choices.
       ImportError: what is asked for needs tensorflow-addons.
     """
-    if name not in OPTIMIZERS:
-        raise ValueError(f"unknown optimizer {name!r}: choose one of {', '.join(OPTIMIZERS)}")
+    choices.check("optimizer", name, choices.OPTIMIZERS)
     variables = model.trainable_variables
     wrapped = lookahead or averaging
     if addons.package() and (wrapped or name not in ("adam", "nesterov")):
         base, outermost, slots = _from_addons(name, variables, weight_decay, lookahead, averaging)
     else:
-        _check_addons_unneeded(name, lookahead, averaging)
+        _require_keras_has(name, lookahead, averaging)
         base = outermost = _from_keras(name, variables, weight_decay, averaging)
         slots = _keras_slots(base, variables)
-    average = "average/"
+    _check_slots(slots, variables, _slot_kinds(name, lookahead, averaging))
     return Optimizer(
-        name=f"{name}_lookahead" if lookahead else name,
+        name=_state_name(name, lookahead),
         apply_gradients=outermost.apply_gradients,
         learning_rate=base.learning_rate,
         iterations=outermost.iterations,
-        slots={key: slot for key, slot in slots.items() if not key.startswith(average)},
+        slots={key: slot for key, slot in slots.items() if not key.startswith(_AVERAGE)},
         averages={
-            key[len(average) :]: slot for key, slot in slots.items() if key.startswith(average)
+            key[len(_AVERAGE) :]: slot for key, slot in slots.items() if key.startswith(_AVERAGE)
         },
         averaging=averaging,
     )
+
+
+def flags_of(state):
+    """The flags that make an optimizer whose state is called so (`Optimizer.name`), as text."""
+    base = state[: -len(_LOOKAHEAD)] if state.endswith(_LOOKAHEAD) else state
+    algorithm = f" ({_LAMB[base]})" if base in _LAMB else ""
+    lookahead = " --lookahead" if base != state else ""
+    return f"--optimizer {base.split('-')[0]}{algorithm}{lookahead}"
 
 
 def learning_rate(step, base, warmup_lr, warmup_step, decay_steps):
@@ -126,8 +141,14 @@ def learning_rate(step, base, warmup_lr, warmup_step, decay_steps):
     return base * 0.1 ** bisect.bisect_left(decay_steps, step)
 
 
-def _check_addons_unneeded(name, lookahead, averaging):
-    """ImportError, naming the flag, for what Keras has not."""
+def _state_name(name, lookahead):
+    if name == "lamb":
+        name = "lamb-addons" if addons.package() else "lamb-keras"
+    return name + _LOOKAHEAD if lookahead else name
+
+
+def _require_keras_has(name, lookahead, averaging):
+    """ImportError, naming the flag, for what needs tensorflow-addons."""
     if name == "radam" or (name == "lamb" and not hasattr(keras.optimizers, "Lamb")):
         addons.need(f"--optimizer {name}")
     if lookahead:
@@ -141,7 +162,7 @@ def _from_keras(name, variables, weight_decay, averaging):
     arguments = {"learning_rate": 1e-4, "name": name}
     if averaging:
         arguments.update(use_ema=True, ema_momentum=averaging.decay)
-    if name in DECOUPLED:
+    if name in choices.DECOUPLED:
         arguments["weight_decay"] = weight_decay
     if name == "lamb":
         optimizer = keras.optimizers.Lamb(**arguments)
@@ -150,16 +171,15 @@ def _from_keras(name, variables, weight_decay, averaging):
     else:
         kind = keras.optimizers.AdamW if name == "adamw" else keras.optimizers.Adam
         optimizer = kind(epsilon=1e-8, **arguments)
-    if name in DECOUPLED:
-        others = [v for v in variables if not variable_path(v).endswith("/kernel")]
-        optimizer.exclude_from_weight_decay(var_list=others)
+    if name in choices.DECOUPLED:
+        optimizer.exclude_from_weight_decay(var_list=_undecayed(variables))
     optimizer.build(variables)
     return optimizer
 
 
 def _from_addons(name, variables, weight_decay, lookahead, averaging):
     """`(base, outermost, slots)` of an optimiser of tensorflow-addons within its wrappers."""
-    base = addons.legacy_optimizer(name, weight_decay)
+    base = addons.legacy_optimizer(name, weight_decay, _undecayed(variables))
     _create_variables(base, variables)
     levels = addons.wrap(base, lookahead, averaging)
     _create_variables(levels[-1], variables)
@@ -170,6 +190,11 @@ def _from_addons(name, variables, weight_decay, lookahead, averaging):
                 key = f"{_canonical(kind)}/{variable_path(variable)}"
                 slots[key] = level.get_slot(variable, kind)
     return base, levels[-1], slots
+
+
+def _undecayed(variables):
+    """Those that are no kernels: biases, scales and offsets do not decay."""
+    return [variable for variable in variables if not variable_path(variable).endswith("/kernel")]
 
 
 def _create_variables(optimizer, variables):
@@ -200,8 +225,25 @@ def _keras_slots(optimizer, variables):
     slots = {}
     for slot in optimizer.variables:
         name = variable_path(slot)
-        if name in known and known[name] not in slots:
-            slots[known[name]] = tf_variable(slot)
-        elif name.rsplit("/")[-1] not in ("iteration", "learning_rate"):
+        if name.rsplit("/")[-1] in ("iteration", "learning_rate"):
+            continue
+        if name not in known:
             raise ValueError(f"{optimizer.name} has the variable {name}, of no known slot")
+        if known[name] in slots:
+            raise ValueError(f"{optimizer.name} has two variables for the slot {known[name]}")
+        slots[known[name]] = tf_variable(slot)
     return slots
+
+
+def _slot_kinds(name, lookahead, averaging):
+    """The kinds of slots that each variable has."""
+    kinds = ["momentum"] if name in ("nesterov", "sgdw") else ["momentum", "velocity"]
+    return kinds + ["slow"] * bool(lookahead) + ["average"] * bool(averaging)
+
+
+def _check_slots(slots, variables, kinds):
+    """ValueError, naming some of them, unless `slots` are those of `kinds` for all variables."""
+    expected = {f"{kind}/{variable_path(v)}" for kind in kinds for v in variables}
+    wrong = sorted(expected ^ slots.keys())
+    if wrong:
+        raise ValueError(f"slots of the optimizer are missing or too many: {', '.join(wrong[:8])}")

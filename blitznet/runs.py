@@ -11,13 +11,15 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from blitznet import checkpoints, label_map
+from blitznet import checkpoints, keys, label_map
 from blitznet.coding import PriorCoder
 from blitznet.models.blitznet import build_model, source_sides
 from blitznet.priors import prior_boxes
 from blitznet.trunks import get_trunk
 
 FLAGS = "flags.json"
+# Arguments of `build_model` that do not shape the network: training gives them.
+_FOR_TRAINING = ("weight_decay", "bn_decay")
 
 
 def describe(model_arguments, class_names, flags):
@@ -53,7 +55,7 @@ def write_json(path, content):
 
 
 def read_flags(run_dir):
-    """The content of a run's `flags.json`.
+    """The content of a run's `flags.json`; `full_shape` of the network, whoever wrote it.
 
     Raises:
       FileNotFoundError: there is none; says what makes one.
@@ -70,6 +72,7 @@ def read_flags(run_dir):
         model, names = description["model"], description["class_names"]
         if model["num_classes"] != len(names) + 1:
             raise ValueError(f"{model['num_classes']} classes, but {len(names)} names")
+        description["model"] = full_shape(model)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} does not describe a run: {error!r}") from None
     return description
@@ -77,19 +80,20 @@ def read_flags(run_dir):
 
 def differences(old, new):
     """What sets two descriptions' networks and classes apart: `{name: (old, new)}`."""
-    old, new = ({**full_shape(d["model"]), "class_names": d["class_names"]} for d in (old, new))
+    old, new = ({**d["model"], "class_names": d["class_names"]} for d in (old, new))
     return {
         k: (old.get(k), new.get(k)) for k in old.keys() | new.keys() if old.get(k) != new.get(k)
     }
 
 
 def full_shape(shape):
-    """All arguments of `build_model`: those of `shape`, and defaults for what it leaves out.
+    """What `build_model` makes a network of: `shape`, and defaults for what that leaves out.
 
     So a description of a program that knew fewer arguments still says what its network is.
     """
-    parameters = inspect.signature(build_model).parameters
-    return {**{name: parameter.default for name, parameter in parameters.items()}, **shape}
+    parameters = inspect.signature(build_model).parameters.items()
+    usual = {name: parameter.default for name, parameter in parameters}
+    return {**{name: v for name, v in usual.items() if name not in _FOR_TRAINING}, **shape}
 
 
 def check_same_network(run_dir, description):
@@ -126,6 +130,25 @@ def make_coder(model, shape):
     scales = trunk.prior_scales(shape["image_size"], shape["x4"])
     priors = prior_boxes(source_sides(model), scales, trunk.ratios)
     return PriorCoder(priors, class_loss=shape["class_loss"])
+
+
+def unfit_layers(checkpoint, description):
+    """Beginnings of the names of layers that a run should not take over from a checkpoint.
+
+    Those of the class logits, where they are of other classes, or were trained with another loss:
+    under the one their biases start at 0, under the other at -log 99. None where no `flags.json`
+    lies beside the checkpoint; raises as `read_flags` where it is damaged.
+    """
+    folder = Path(checkpoint).parent
+    if not (folder / FLAGS).is_file():
+        return ()
+    changed = differences(
+        read_flags(folder), {**description, "model": full_shape(description["model"])}
+    )
+    detection, segmentation = (f"{keys.CONFIDENCE}_",), (f"{keys.SEGMENTATION}/",)
+    if "class_names" in changed:
+        return detection + segmentation
+    return detection if "class_loss" in changed else ()
 
 
 def load(run_dir, step=None):

@@ -1,17 +1,21 @@
 """What several tests share: the checkout's folder, a fresh Python in it, marks of the stacks."""
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from blitznet import addons
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 
-_ADDONS = importlib.util.find_spec("tensorflow_addons") is not None
-needs_addons = pytest.mark.skipif(not _ADDONS, reason="needs tensorflow-addons: make test-addons")
-without_addons = pytest.mark.skipif(_ADDONS, reason="for where tensorflow-addons is missing")
+needs_addons = pytest.mark.skipif(
+    not addons.package(), reason="needs tensorflow-addons: make test-addons"
+)
+without_addons = pytest.mark.skipif(
+    bool(addons.package()), reason="for where tensorflow-addons is missing"
+)
 
 
 def run_python(*arguments, timeout=300):

@@ -14,8 +14,10 @@ import tensorflow as tf
 
 from blitznet import checkpoints, runs
 from blitznet.export import ServingFunctions
+from blitznet.optim import Averaging, build_optimizer
 from blitznet.postprocess.settings import DetectionSettings
 from helpers import CHECKOUT
+from optimizer_run import DECAY, gradients, network, run
 from tiny_run import evaluate, train
 from tools import export_saved_model
 
@@ -25,6 +27,14 @@ FURTHER = 3
 RATES = {"adam": 1e-3, "nesterov": 1e-3}
 # The run that is evaluated, looked at and exported.
 LOOKED_AT = "adam"
+# Optimizers of a network of one layer; the step at which the other stack takes over, and the last.
+TOYS = {
+    "adamw": {"name": "adamw"},
+    "sgdw": {"name": "sgdw"},
+    "ema": {"name": "adam", "averaging": Averaging("ema", 0.8)},
+    "lamb": {"name": "lamb"},
+}
+TOY_HANDOVER, TOY_LAST = 4, 9
 # Without a threshold, hundreds of boxes with nearly equal scores would compete in NMS.
 CONF_THRESH = 0.02
 
@@ -34,6 +44,9 @@ def write(data, folder):
     archive = folder / "archive"
     for optimizer, step in HANDOVER.items():
         go_on(data, archive, optimizer, compiled=step > 10)
+    for toy in TOYS:
+        train_toy(toy, folder, folder, 0, TOY_HANDOVER)
+        train_toy(toy, folder, folder, TOY_HANDOVER, TOY_LAST)
     model, coder = look_at(data, folder)
     functions = ServingFunctions(model, coder, DetectionSettings(conf_thresh=CONF_THRESH))
     inputs = probes()
@@ -59,6 +72,11 @@ def read(data, source, folder):
     look_at(data, folder)
     for optimizer in HANDOVER:
         go_on(data, folder / "archive", optimizer, compiled=False)
+    for toy in TOYS:
+        try:
+            train_toy(toy, source, folder, TOY_HANDOVER, TOY_LAST)
+        except ValueError as error:
+            (folder / f"{toy}.txt").write_text(str(error))
     script = CHECKOUT / "tools" / "saved_model_outputs.py"
     exported = source / "exported" / str(HANDOVER[LOOKED_AT])
     np.savez(folder / "probes.npz", **probes())
@@ -81,6 +99,16 @@ def go_on(data, archive, optimizer, compiled):
     tf.config.run_functions_eagerly(not compiled)
     assert train(data, *flags, run_name=optimizer, archive=archive) == 0
     tf.config.run_functions_eagerly(False)
+
+
+def train_toy(toy, source, folder, start, stop):
+    """Train a toy to step `stop`, from `source`'s checkpoint of `start` unless that is 0."""
+    model = network()
+    optimizer = build_optimizer(model=model, weight_decay=DECAY, **TOYS[toy])
+    if start:
+        checkpoints.resume(checkpoints.prefix(source / "toys" / toy, start), model, optimizer)
+    run(optimizer, model, gradients()[start:stop], start)
+    checkpoints.save(folder / "toys" / toy, stop, model, optimizer)
 
 
 def look_at(data, folder):

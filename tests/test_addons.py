@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from blitznet import addons, runs
+from blitznet import addons, engine, runs
 from blitznet.coding import PriorCoder
-from blitznet.losses.detection import make_detection_loss
+from blitznet.losses.detection import hard_negative_softmax, make_detection_loss
+from blitznet.variables import variables_by_path
 from helpers import needs_addons, without_addons
 from tiny_run import evaluate, read_events, tensors, train
 from tools import export_saved_model
@@ -45,12 +46,14 @@ def test_focal_loss_equals_a_second_implementation():
     assert float(found) == pytest.approx(focal_by_formula(confidence, labels), rel=1e-5)
 
 
-def test_focal_loss_is_finite_and_has_a_finite_slope_for_any_logit():
+def test_focal_loss_and_its_slope_hold_for_extreme_logits():
+    # What is right costs nothing; what is wrong costs its logit, by 1/4 or 3/4.
     confidence = tf.Variable(np.float32([[[0, 100, -100], [0, -100, 100], [0, 100, 100]]]))
     with tf.GradientTape() as tape:
         loss = addons.focal_loss(confidence, np.int32([[1, 1, 0]]))
-    assert np.isfinite(float(loss)) and loss > 1
-    assert np.isfinite(tape.gradient(loss, confidence).numpy()).all()
+    assert float(loss) == pytest.approx(0.25 * 100 + 3 * 0.75 * 100, rel=1e-6)
+    slope = [[[0, 0, 0], [0, -0.25, 0.75], [0, 0.75, 0.75]]]
+    np.testing.assert_allclose(tape.gradient(loss, confidence), slope, rtol=1e-6, atol=1e-6)
 
 
 def test_scores_under_focal_loss_are_sigmoids_of_the_classes():
@@ -71,6 +74,12 @@ def giou_by_formula(one, other):
     return shared / union - (hull - union) / hull
 
 
+def giou_losses(coder, location, offsets):
+    """1 - GIoU `[B, P]` of the decoded boxes, one by one."""
+    boxes = [coder.decode_unclipped(o).numpy().astype("f8") for o in (location, offsets)]
+    return [[1 - giou_by_formula(*pair) for pair in zip(*picture)] for picture in zip(*boxes)]
+
+
 def random_offsets(rng, pictures):
     return rng.normal(0, 1, (pictures, len(SOME_PRIORS), 4)).astype("f4")
 
@@ -82,8 +91,7 @@ def test_giou_loss_equals_a_second_implementation(pictures):
     rng = np.random.default_rng(1)
     location, offsets = (random_offsets(rng, pictures) for _ in range(2))
     found = addons.giou_loss(coder)(tf.constant(location), tf.constant(offsets)).numpy()
-    boxes = [coder.decode_unclipped(o).numpy().astype("f8") for o in (location, offsets)]
-    expected = [[1 - giou_by_formula(*pair) for pair in zip(*picture)] for picture in zip(*boxes)]
+    expected = giou_losses(coder, location, offsets)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -116,6 +124,56 @@ def test_giou_loss_counts_positives_alone_and_pulls_towards_the_target():
     np.testing.assert_array_equal(np.abs(gradient).sum(axis=-1) > 0, labels > 0)
     nearer = location - 0.01 * gradient
     assert loss(confidence, nearer, labels, offsets)["box"] < box
+
+
+@pytest.fixture
+def steps_seen(monkeypatch, eagerly):
+    """Filled by training: weights before, outputs, batch and losses of each step, as arrays."""
+    seen, batch_losses = [], engine.batch_losses
+
+    def spy(model, outputs, batch, prior_loss):
+        losses = batch_losses(model, outputs, batch, prior_loss)
+        parts = (variables_by_path(model), outputs, batch, losses)
+        seen.append(tuple({k: v.numpy() for k, v in part.items()} for part in parts))
+        return losses
+
+    monkeypatch.setattr(engine, "batch_losses", spy)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("class_loss", "box_loss"),
+    [("focal", "smooth_l1"), pytest.param("softmax", "giou", marks=needs_addons)],
+)
+def test_a_step_has_the_losses_and_the_decay_of_the_flags(
+    tiny_data, tmp_path, steps_seen, class_loss, box_loss
+):
+    rate, decay = 1e-6, 1000
+    flags = ["--detect", "--class_loss", class_loss, "--box_loss", box_loss]
+    flags += ["--optimizer", "adamw", "--warmup_lr", rate, "--weight_decay", decay]
+    assert train(tiny_data, *flags, "--max_iterations", 1, archive=tmp_path) == 0
+    ((weights, outputs, batch, losses),) = steps_seen
+    labels, offsets = batch["prior_labels"], batch["prior_offsets"]
+    positive, location = labels > 0, outputs["location"]
+    assert positive.sum() > 1
+    _, coder, *_ = runs.load(tmp_path / "r")
+    if box_loss == "giou":
+        boxes = np.array(giou_losses(coder, location, offsets))
+    else:
+        size = np.abs(location - offsets)
+        boxes = np.where(size < 1, size**2 / 2, size - 0.5).sum(axis=-1)
+    assert losses["box"] == pytest.approx(boxes[positive].mean(), rel=1e-4)
+    by_name = {"focal": focal_by_formula, "softmax": hard_negative_softmax}
+    expected = float(by_name[class_loss](outputs["confidence"], labels)) / positive.sum()
+    assert losses["class"] == pytest.approx(expected, rel=1e-4)
+
+    trained = tensors(tmp_path / "r" / "model.ckpt-1")
+    weights = {path: w for path, w in weights.items() if "/moving_" not in path}
+    assert sum(path.endswith("/kernel") for path in weights) > 10
+    for path, weight in weights.items():
+        share = 1 - rate * decay if path.endswith("/kernel") else 1
+        # Beside that, Adam moves a weight by the rate at most.
+        np.testing.assert_allclose(trained[f"net/{path}"], share * weight, rtol=0, atol=2 * rate)
 
 
 def protocol(archive, label, step):
@@ -173,6 +231,11 @@ def test_a_run_of_all_that_tensorflow_addons_gives_goes_on_exactly(tiny_data, tm
     for name, value in whole.items():
         np.testing.assert_array_equal(parts[name], value, err_msg=name)
     kernel = "segmentation/kernel"
+    slow = whole[f"optimizer/lamb-addons_lookahead/slow/{kernel}"]
+    # Those of step 6, where the weights were put.
+    at_6 = tensors(tmp_path / "whole" / "model.ckpt-6")
+    np.testing.assert_array_equal(slow, at_6[f"net/{kernel}"])
+    assert str(at_6["averaging"], "utf8") == "swa of every 2 steps from step 3 on"
     snapshots = [
         tensors(tmp_path / "whole" / f"model.ckpt-{step}")[f"net/{kernel}"] for step in (3, 5, 7)
     ]

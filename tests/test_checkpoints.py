@@ -1,11 +1,13 @@
 """Checkpoints: nothing is lost on the way, and what does not fit is named."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow import keras
 
-from blitznet import checkpoints, optim
+from blitznet import addons, checkpoints, optim
 from blitznet.variables import variables_by_path
 
 
@@ -173,11 +175,48 @@ def test_tensors_that_do_not_fit_are_named_and_nothing_changes(tmp_path, saved, 
 
 def test_another_optimizer_is_named(tmp_path):
     prefix = checkpoints.save(tmp_path, 1, *trained("adam"))
-    with pytest.raises(ValueError, match="state of the optimizer adam, this one is nesterov"):
+    with pytest.raises(ValueError) as error:
         checkpoints.resume(prefix, *trained("nesterov"))
+    for text in ("was trained with --optimizer adam, ", "--optimizer nesterov", "--init_from"):
+        assert text in str(error.value)
     bare = checkpoints.save(tmp_path, 2, network())
     with pytest.raises(ValueError, match="no optimizer state.*another run can start"):
         checkpoints.resume(bare, *trained())
+
+
+@pytest.mark.parametrize(
+    ("state", "flags"),
+    [
+        ("adam", "--optimizer adam"),
+        ("sgdw_lookahead", "--optimizer sgdw --lookahead"),
+        ("lamb-keras", "--optimizer lamb (as Keras has it)"),
+        (
+            "lamb-addons_lookahead",
+            "--optimizer lamb (as tensorflow-addons has it) --lookahead",
+        ),
+    ],
+)
+def test_the_state_of_an_optimizer_is_told_in_flags(state, flags):
+    assert optim.flags_of(state) == flags
+
+
+def test_the_state_of_the_other_stacks_lamb_is_refused(tmp_path):
+    model, optimizer = trained()
+    there = "lamb-keras" if addons.package() else "lamb-addons"
+    other = dataclasses.replace(optimizer, name=there)
+    prefix = checkpoints.save(tmp_path, 1, model, other)
+    here = dataclasses.replace(optimizer, name=optim._state_name("lamb", False))
+    with pytest.raises(ValueError, match="lamb .as .*lamb .as .*--init_from"):
+        checkpoints.resume(prefix, model, here)
+
+
+def test_optimizer_state_of_an_earlier_version_is_told_as_such(tmp_path):
+    model, optimizer = trained()
+    slots = {f"slot_{i}": slot for i, slot in enumerate(optimizer.slots.values())}
+    older = dataclasses.replace(optimizer, slots=slots)
+    prefix = checkpoints.save(tmp_path, 1, model, older)
+    with pytest.raises(ValueError, match="earlier version.*--init_from .*model.ckpt-1"):
+        checkpoints.resume(prefix, model, optimizer)
 
 
 @pytest.mark.parametrize("ending", ["index", "data-00000-of-00001"])
@@ -208,6 +247,16 @@ def test_what_fits_by_name_and_shape_is_taken_over(tmp_path):
             variables_by_path(target)[path].numpy(), variables_by_path(source)[path].numpy()
         )
     np.testing.assert_array_equal(variables_by_path(target)["extra/kernel"].numpy(), kept)
+
+
+def test_layers_that_are_left_out_keep_their_values(tmp_path):
+    prefix = checkpoints.save(tmp_path, 1, network())
+    target = network()
+    kept = variables_by_path(target)["conv/kernel"].numpy()
+    loaded, skipped = checkpoints.init_from(prefix, target, leave_out=("conv/", "conv_bn/b"))
+    assert skipped == ["conv/bias", "conv/kernel", "conv_bn/beta"]
+    assert loaded == sorted(variables_by_path(target).keys() - skipped)
+    np.testing.assert_array_equal(variables_by_path(target)["conv/kernel"].numpy(), kept)
 
 
 def test_nothing_that_fits_is_an_error(tmp_path):

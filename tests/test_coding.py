@@ -188,3 +188,8 @@ def test_decode_takes_a_batch():
     decoded = tf.function(coder.decode)(location)
     for i in range(2):
         np.testing.assert_allclose(decoded[i], coder.decode(location[i]), atol=1e-6)
+
+
+def test_an_unknown_class_loss_is_answered_with_those_that_exist():
+    with pytest.raises(ValueError, match="'Focal'.*softmax, focal"):
+        PriorCoder(QUARTERS, class_loss="Focal")

@@ -1,6 +1,7 @@
 """Flags and the settings that they resolve to."""
 
 import dataclasses
+import importlib
 
 import pytest
 
@@ -51,9 +52,9 @@ TRAINING = {
     "box_loss": "smooth_l1",
     "lookahead": False,
     "average_weights": "none",
-    "average_decay": 0.999,
+    "average_decay": None,
     "average_start": None,
-    "average_period": 100,
+    "average_period": None,
     "zoomout_prob": 0.5,
     "lr_decay": [],
     "imagenet_weights": None,
@@ -170,6 +171,35 @@ def test_settings_are_frozen_and_picked_by_name():
         optimisation.learning_rate = 1.0
 
 
+EMA = ["--average_weights", "ema"]
+SWA = ["--average_weights", "swa", "--average_start"]
+
+
+def validate(args):
+    """Check training flags; their `AverageConfig`."""
+    inputs, optim, run = (
+        config.pick(kind, args)
+        for kind in (config.InputConfig, config.OptimConfig, config.RunConfig)
+    )
+    average = config.average_config(args)
+    config.validate_training(config.model_config(args), inputs, optim, average, run)
+    return average
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ([], ("none", None, None, None)),
+        (EMA, ("ema", 0.999, None, None)),
+        ([*EMA, "--average_decay", "0"], ("ema", 0, None, None)),
+        ([*SWA, "9"], ("swa", None, 9, 100)),
+        ([*SWA, "9", "--average_period", "5", "--max_iterations", "9"], ("swa", None, 9, 5)),
+    ],
+)
+def test_an_average_has_the_settings_of_its_kind(flags, expected):
+    assert dataclasses.astuple(validate(training_args(*flags))) == expected
+
+
 @pytest.mark.parametrize(
     ("flags", "named"),
     [
@@ -178,18 +208,25 @@ def test_settings_are_frozen_and_picked_by_name():
         (["--lr_decay", "10", "10"], ["--lr_decay"]),
         (["--segment", "--no_seg_gt"], ["--no_seg_gt", "--detect"]),
         (["--init_from", "x", "--random_trunk_init"], ["--init_from", "--random_trunk_init"]),
-        (["--average_weights", "swa"], ["--average_start", "swa"]),
-        (["--average_weights", "ema", "--average_start", "5"], ["--average_start", "swa"]),
+        (["--average_weights", "swa"], ["--average_start N", "--average_weights swa"]),
+        (["--average_decay", "0"], ["--average_decay", "--average_weights ema"]),
+        (["--average_start", "5"], ["--average_start", "--average_weights swa"]),
+        (["--average_period", "5"], ["--average_period", "--average_weights swa"]),
+        ([*EMA, "--average_start", "5"], ["--average_start", "--average_weights swa"]),
+        ([*EMA, "--average_period", "5"], ["--average_period", "--average_weights swa"]),
+        ([*EMA, "--average_decay", "1"], ["--average_decay 1"]),
+        ([*SWA, "9", "--average_decay", "0.9"], ["--average_decay", "--average_weights ema"]),
+        (
+            [*SWA, "100", "--max_iterations", "99"],
+            ["--average_start 100", "--max_iterations 99"],
+        ),
         (["--segment", "--class_loss", "focal"], ["--class_loss", "--segment"]),
         (["--segment", "--box_loss", "giou"], ["--box_loss", "--segment"]),
     ],
 )
 def test_flags_that_do_not_go_together_are_named(flags, named):
-    args = training_args(*flags)
-    kinds = (config.InputConfig, config.OptimConfig, config.AverageConfig, config.RunConfig)
-    parts = [config.pick(kind, args) for kind in kinds]
     with pytest.raises(ValueError) as error:
-        config.validate_training(config.model_config(args), *parts)
+        validate(training_args(*flags))
     assert all(text in str(error.value) for text in named)
 
 
@@ -238,6 +275,28 @@ def test_tasks_are_the_runs_or_those_of_them_that_are_named(flags, run, expected
 def test_a_flag_that_contradicts_the_run_is_shown_with_both_values(flags, run, shown):
     with pytest.raises(ValueError, match=shown):
         config.tasks(evaluation_args(*flags), {**RUN, **run})
+
+
+@pytest.mark.parametrize("module", ["convert_checkpoint", "benchmark"])
+def test_tools_whose_classes_are_of_softmax_do_not_ask(module):
+    """The original's checkpoints are; the benchmark's network computes the same under both."""
+    tool = importlib.import_module(f"tools.{module}")
+    parser = tool.build_parser()
+    flags = {
+        "convert_checkpoint": ["--checkpoint", "c", "--run_name", "r"],
+        "benchmark": ["network"],
+    }[module]
+    given = config.model_config(parser.parse_args([*flags, "--x4"]))
+    assert given == config.NetworkConfig(x4=True)
+    with pytest.raises(SystemExit):
+        parser.parse_args([*flags, "--class_loss", "focal"])
+
+
+def test_the_help_says_what_decays_and_what_needs_the_addons():
+    text = " ".join(config.training_parser().format_help().split())
+    assert "adamw, sgdw and lamb want 0.005 to 0.05" in text
+    assert "radam needs tensorflow-addons and with it TensorFlow 2.15" in text
+    assert "(default: 0.999)" in text and "(default: 100)" in text
 
 
 @pytest.mark.parametrize("script", ["training", "test"])

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from blitznet import keys
-from blitznet.losses.detection import detection_loss
+from blitznet.losses.detection import detection_loss, make_detection_loss
 from blitznet.losses.segmentation import segmentation_loss
 
 LN2 = np.log(2.0)
@@ -135,6 +135,27 @@ def test_broken_logits_of_any_prior_show_in_the_loss(labels, value):
     zeros = np.zeros((1, 6, 4), np.float32)
     loss = detection_loss(confidence, zeros, np.int32(labels), zeros)[keys.LOSS_CLASS]
     assert not np.isfinite(loss)
+
+
+@pytest.mark.parametrize("labels", [[[1, 0, 0, 0, 0, 0]], [[0] * 6]])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_broken_offsets_of_any_prior_show_in_the_loss(labels, value):
+    location = np.zeros((1, 6, 4), np.float32)
+    location[0, 4, 1] = value
+    losses = detection_loss(
+        np.zeros((1, 6, 3), "f4"), location, np.int32(labels), np.zeros_like(location)
+    )
+    assert not np.isfinite(losses[keys.LOSS_BOX])
+    assert np.isfinite(losses[keys.LOSS_CLASS])
+
+
+@pytest.mark.parametrize(
+    ("names", "choices"),
+    [(("focal", "GIOU"), "smooth_l1, giou"), (("ce", "smooth_l1"), "softmax, focal")],
+)
+def test_an_unknown_loss_is_answered_with_those_that_exist(names, choices):
+    with pytest.raises(ValueError, match=f"unknown .*_loss '.*': choose one of {choices}"):
+        make_detection_loss(*names, coder=None)
 
 
 def _segmentation(logits, labels, **kwargs):

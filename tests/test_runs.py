@@ -5,6 +5,7 @@ import subprocess
 import numpy as np
 import pytest
 
+import config
 from blitznet import checkpoints, runs
 from blitznet.label_map import read_label_map
 from blitznet.models.blitznet import source_sides
@@ -21,6 +22,7 @@ SHAPE = {
     "det_kernel": 3,
     "n_base_channels": 8,
     "seg_filter_size": 1,
+    "class_loss": "softmax",
 }
 NAMES = ("cat", "dog")
 
@@ -100,12 +102,45 @@ def test_the_commit_is_that_of_the_checkout_or_none(monkeypatch):
     assert runs.git_commit() is None
 
 
-def test_what_a_description_leaves_out_is_as_by_default():
+def write_older(folder):
+    """`flags.json` of a program that did not know `class_loss`."""
     older = description()
-    assert "class_loss" not in older["model"]
-    assert runs.differences(older, description(class_loss="softmax")) == {}
+    del older["model"]["class_loss"]
+    runs.write_flags(folder, older)
+
+
+def test_what_a_description_leaves_out_is_as_by_default(tmp_path):
+    write_older(tmp_path)
+    older = runs.read_flags(tmp_path)
+    assert older == description()
     assert runs.differences(older, description(class_loss="focal")) == {
         "class_loss": ("softmax", "focal")
     }
     _, coder = runs.build(older)
     assert coder.class_loss == "softmax"
+
+
+@pytest.mark.parametrize("flags", [[], ["--class_loss", "softmax"]])
+def test_an_older_run_is_evaluated_with_flags_that_it_did_not_know(tmp_path, flags):
+    write_older(tmp_path)
+    args = config.evaluation_parser().parse_args(["--run_name", "r", *flags])
+    tasks = config.tasks(args, runs.read_flags(tmp_path)["model"])
+    assert tasks == {"detect": True, "segment": True}
+    args.class_loss = "focal"
+    with pytest.raises(ValueError, match="--class_loss focal, but the run has softmax"):
+        config.tasks(args, runs.read_flags(tmp_path)["model"])
+
+
+@pytest.mark.parametrize(("class_loss", "unfit"), [("softmax", ()), ("focal", ("confidence_",))])
+def test_class_logits_of_another_loss_do_not_fit(tmp_path, class_loss, unfit):
+    checkpoint, target = tmp_path / "model.ckpt-5", description(class_loss=class_loss)
+    assert runs.unfit_layers(checkpoint, target) == (), "nothing is known of it"
+    write_older(tmp_path)
+    assert runs.unfit_layers(checkpoint, target) == unfit
+
+
+def test_class_logits_of_other_classes_do_not_fit(tmp_path):
+    write_older(tmp_path)
+    target = {**runs.read_flags(tmp_path), "class_names": ["other"]}
+    unfit = runs.unfit_layers(tmp_path / "model.ckpt-5", target)
+    assert unfit == ("confidence_", "segmentation/")

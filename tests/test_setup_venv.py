@@ -40,8 +40,8 @@ def test_the_newest_supported_python_on_path_is_found(monkeypatch, tmp_path, sta
 @pytest.mark.parametrize(
     ("stack", "sentence"),
     [
-        (CURRENT, r"TensorFlow needs Python 3\.9 to 3\.13,.*`make setup PYTHON="),
-        (ADDONS, r"tensorflow-addons.* need Python 3\.9 to 3\.11,.*setup-addons PYTHON_ADDONS="),
+        (CURRENT, r"the current TensorFlow needs Python 3\.9 to 3\.13,.*`make setup PYTHON="),
+        (ADDONS, r"tensorflow-addons needs Python 3\.9 to 3\.11,.*setup-addons PYTHON_ADDONS="),
     ],
 )
 def test_no_supported_python_says_which_are_needed_and_how_to_name_one(

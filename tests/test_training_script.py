@@ -160,7 +160,9 @@ def test_other_model_flags_are_refused_with_both_values(tiny_data, run_at, capsy
 def test_another_optimizer_is_refused(tiny_data, run_at, capsys):
     folder = run_at(5)
     assert train(tiny_data, "--optimizer", "nesterov", archive=folder.parent) == 1
-    assert "state of the optimizer adam" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "trained with --optimizer adam, this run asks for --optimizer nesterov" in error
+    assert f"--init_from {folder / 'model.ckpt-5'}" in error
 
 
 def test_a_checkpoint_that_does_not_exist_is_answered_with_those_that_do(tiny_data, run_at, capsys):
@@ -181,11 +183,54 @@ def test_other_classes_are_refused_but_can_start_from_the_weights(
     flags = ["--init_from", source, "--max_iterations", 1, "--warmup_lr", 1e-30]
     assert train(data, *flags, archive=tmp_path / "fresh") == 0
     printed = capsys.readouterr().out
-    assert "random values stay in" in printed and "confidence_pool6/kernel" in printed
     old, new = tensors(source), tensors(tmp_path / "fresh" / "r" / "model.ckpt-1")
+    assert set(names_that_stay(printed)) == {
+        name[4:] for name in old if name.startswith(("net/confidence_", "net/segmentation/"))
+    }
     np.testing.assert_array_equal(new["net/conv1/kernel"], old["net/conv1/kernel"])
     assert new["net/segmentation/kernel"].shape[-1] == 3
     assert new["step"] == 1
+
+
+def names_that_stay(printed):
+    """The variables that `--init_from` did not take over, as it tells them."""
+    (line,) = [line for line in printed.splitlines() if line.startswith("random values stay in ")]
+    return line[len("random values stay in ") :].split(", ")
+
+
+def test_class_logits_of_another_loss_keep_their_start(
+    tiny_data, tmp_path, run_at, eagerly, capsys
+):
+    source = run_at(5) / "model.ckpt-5"
+    flags = ["--init_from", source, "--class_loss", "focal", "--detect", "--max_iterations", 1]
+    assert train(tiny_data, *flags, "--warmup_lr", 1e-30, archive=tmp_path / "fresh") == 0
+    printed = capsys.readouterr().out
+    assert f"{source} is of other classes or another --class_loss" in printed
+    old, new = tensors(source), tensors(tmp_path / "fresh" / "r" / "model.ckpt-1")
+    classes = [name for name in new if name.startswith("net/confidence_")]
+    assert sorted(names_that_stay(printed)) == sorted(name[4:] for name in classes)
+    for name in classes:
+        if name.endswith("/bias"):
+            np.testing.assert_allclose(new[name], -np.log(99), rtol=1e-6)
+    taken = "net/location_pool6/kernel"
+    np.testing.assert_array_equal(new[taken], old[taken])
+
+
+def test_changed_flags_are_told_also_those_that_the_run_began_without(
+    tiny_data, run_at, eagerly, capsys
+):
+    folder = run_at(5)
+    content = json.loads((folder / "flags.json").read_text())
+    for name in ("zoomout_prob", "box_loss", "seed"):
+        del content["flags"][name]
+    (folder / "flags.json").write_text(json.dumps(content))
+    flags = ["--zoomout_prob", 0.25, "--max_iterations", 6, "--learning_rate", 1e-3]
+    assert train(tiny_data, *flags, archive=folder.parent) == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("changed: ")]
+    names = [line.split()[1] for line in told]
+    assert "changed: --zoomout_prob was 0.5, is 0.25" in told
+    assert "changed: --max_iterations was 10, is 6" in told
+    assert not {"--box_loss", "--seed", "--learning_rate", "--average_decay"} & set(names)
 
 
 def test_no_start_is_an_error_that_names_both_ways(tiny_data, tmp_path, capsys):

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from helpers import CHECKOUT
-from other_stack import FURTHER, HANDOVER, LOOKED_AT
-from tiny_run import read_events, write_data
+from other_stack import FURTHER, HANDOVER, LOOKED_AT, TOY_LAST
+from tiny_run import read_events, tensors, write_data
 from tools.export_saved_model import differences
 
 OTHER_PYTHON = Path(os.environ.get("BLITZNET_OTHER_PYTHON") or "none")
@@ -126,6 +126,26 @@ def test_training_goes_on_alike_on_the_other_stack(written_and_read, optimizer):
             HANDOVER[optimizer] + i for i in range(1, FURTHER + 1)
         ]
         np.testing.assert_allclose(read[name], written[name][-FURTHER:], rtol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize("toy", ["adamw", "sgdw", "ema"])
+def test_weights_slots_and_averages_go_on_alike_on_the_other_stack(written_and_read, toy):
+    written, read = (
+        tensors(folder / "toys" / toy / f"model.ckpt-{TOY_LAST}") for folder in written_and_read
+    )
+    assert written.keys() == read.keys()
+    assert ("average/fc/kernel" in written) == (toy == "ema")
+    assert written.pop("averaging", None) == read.pop("averaging", None)
+    for name, value in written.items():
+        np.testing.assert_allclose(read[name], value, rtol=2e-5, atol=2e-6, err_msg=name)
+
+
+def test_the_state_of_lamb_is_refused_since_it_is_another_algorithm(written_and_read):
+    _, read = written_and_read
+    message = (read / "lamb.txt").read_text()
+    for text in ("lamb (as Keras has it)", "lamb (as tensorflow-addons has it)", "--init_from"):
+        assert text in message
+    assert not (read / "toys" / "lamb").exists()
 
 
 @pytest.mark.parametrize("loader", ["by_python", "by_session"])

@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import os
+import shutil
 import sys
 import time
 from importlib import metadata
@@ -11,8 +13,8 @@ from tabulate import tabulate
 
 from tools import quickstart
 
-# Rates and decays that suit each of them; steps, data and network are the same. LAST stands for
-# the step at which the rate falls.
+# Rates and decays that suit each of them; steps, data and network are the same. RATE_FALLS stands
+# for the step at which the rate falls.
 RECIPES = {
     "baseline": "",
     "giou": "--box_loss giou",
@@ -23,9 +25,10 @@ RECIPES = {
     "radam": "--optimizer radam",
     "lookahead": "--lookahead",
     "ema": "--average_weights ema --average_decay 0.99",
-    "swa": "--average_weights swa --average_start LAST --average_period 10",
+    "swa": "--average_weights swa --average_start RATE_FALLS --average_period 10",
 }
 NEED_ADDONS = ("giou", "radam", "lookahead", "swa")
+RESULT = "recipe.json"
 
 
 def build_parser():
@@ -33,8 +36,9 @@ def build_parser():
     parser = argparse.ArgumentParser(
         prog="python -m tools.compare_recipes",
         description="Train the quickstart's network once for each loss, optimiser and average of "
-        "the weights, evaluate on held-out pictures, and print a table. Recipes that are done "
-        "are not done again; those that need tensorflow-addons are left out where it is missing.",
+        "the weights, evaluate on held-out pictures, and print a table. Recipes that are done, "
+        "with the same flags, steps and versions, are not done again; those that need "
+        "tensorflow-addons are left out where it is missing.",
     )
     add = parser.add_argument
     add("--output", default="recipes", metavar="DIR", help="gets everything (default: recipes)")
@@ -54,27 +58,17 @@ def build_parser():
 def main(argv=None):
     """Train, evaluate and compare; the exit code, that of the first command that fails."""
     args = build_parser().parse_args(argv)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from blitznet import addons
+
     output = Path(args.output).absolute()
-    names = args.recipes or chosen(has_addons())
-    for what, command in missing_data(output, args.train, args.val):
-        status = quickstart.call(what, command)
-        if status:
-            return status
+    names = args.recipes or chosen(addons.package())
+    status = make_data(output, args.train, args.val)
     for name in names:
-        status = train_and_evaluate(output, name, args.steps)
-        if status:
-            return status
-    print("\n" + table(output, names, args.steps))
-    return 0
-
-
-def has_addons():
-    """Whether tensorflow-addons is installed."""
-    try:
-        metadata.version("tensorflow-addons")
-    except metadata.PackageNotFoundError:
-        return False
-    return True
+        status = status or train_and_evaluate(output, name, args.steps)
+    if not status:
+        print("\n" + table(output, names, args.steps))
+    return status
 
 
 def chosen(addons):
@@ -85,52 +79,85 @@ def chosen(addons):
     return [name for name in RECIPES if name not in left_out]
 
 
-def missing_data(output, train, val):
-    """The quickstart's commands for the data, unless it has been drawn and encoded here."""
+def make_data(output, train, val):
+    """Draw and encode the quickstart's data unless it is there; the exit code."""
+    from blitznet.runs import write_json
+
     done = output / "data.json"
     wanted = {"train": train, "val": val}
     if done.is_file():
-        if json.loads(done.read_text()) != wanted:
-            raise SystemExit(f"error: {output} has other pictures: give another --output")
-        return
-    yield from quickstart.data_commands(output, train, val)
-    done.write_text(json.dumps(wanted))
+        if json.loads(done.read_text()) == wanted:
+            return 0
+        print(f"error: {output} has other pictures: give another --output", file=sys.stderr)
+        return 1
+    for what, command in quickstart.data_commands(output, train, val):
+        status = quickstart.call(what, command)
+        if status:
+            return status
+    write_json(done, wanted)
+    return 0
 
 
 def flags_of(name, steps):
     """The flags of a recipe for this many steps, as a list."""
-    return RECIPES[name].replace("LAST", str(steps * 5 // 7)).split()
+    return RECIPES[name].replace("RATE_FALLS", str(steps * 5 // 7)).split()
 
 
 def train_and_evaluate(output, name, steps):
-    """Train and evaluate one recipe unless that is done; the exit code."""
-    report, flags = result_file(output, name, steps), flags_of(name, steps)
-    if report.is_file():
+    """Train and evaluate one recipe, from its start, unless that is done; the exit code."""
+    from blitznet.runs import write_json
+
+    if result(output, name, steps):
         return 0
+    flags, run_dir = flags_of(name, steps), run_folder(output, name, steps)
+    # What another recipe of this name, or an interruption, has left would be gone on with.
+    shutil.rmtree(run_dir, ignore_errors=True)
     began = time.monotonic()
-    for what, command in quickstart.run_commands(output, name, steps, *flags):
+    for what, command in quickstart.run_commands(output, run_dir.name, steps, *flags):
         status = quickstart.call(f"{name}: {what}", command)
         if status:
             return status
-    (evaluated,) = (output / "archive" / name).glob(f"evaluation-*-{steps}.json")
+    (evaluated,) = run_dir.glob(f"evaluation-*-{steps}.json")
     scores = json.loads(evaluated.read_text())["scores"]
-    row = {"flags": " ".join(flags), "minutes": (time.monotonic() - began) / 60}
-    report.write_text(json.dumps({**row, "map": scores["map"], "miou": scores["miou"]}))
+    row = {"map": scores["map"], "miou": scores["miou"], "minutes": (time.monotonic() - began) / 60}
+    write_json(run_dir / RESULT, {"flags": " ".join(flags), "versions": versions(), **row})
     return 0
 
 
-def result_file(output, name, steps):
-    """Where the result of a recipe is kept."""
-    return output / "archive" / name / f"recipe-{steps}.json"
+def run_folder(output, name, steps):
+    """Where a recipe is trained: stacks and lengths have folders of their own."""
+    return output / "archive" / f"{name}-keras{metadata.version('keras')}-{steps}"
+
+
+def versions():
+    """What a result depends on beside the recipe, `{package: version}`."""
+    import tensorflow as tf
+
+    from blitznet import addons
+
+    found = {"tensorflow": tf.__version__, "keras": metadata.version("keras")}
+    if addons.package():
+        found["tensorflow-addons"] = addons.package().__version__
+    return found
+
+
+def result(output, name, steps):
+    """A recipe's result; None where there is none of these very flags and versions."""
+    file = run_folder(output, name, steps) / RESULT
+    if not file.is_file():
+        return None
+    found = json.loads(file.read_text())
+    wanted = {"flags": " ".join(flags_of(name, steps)), "versions": versions()}
+    return found if wanted.items() <= found.items() else None
 
 
 def table(output, names, steps):
     """The results of `names`, as text."""
     rows = []
     for name in names:
-        row = json.loads(result_file(output, name, steps).read_text())
+        row = result(output, name, steps)
         rows.append((name, row["flags"], row["map"], row["miou"], row["minutes"]))
-    stack = f"Keras {metadata.version('keras')}"
+    stack = ", ".join(f"{package} {version}" for package, version in versions().items())
     heads = ("recipe", "flags", "mAP", "mIoU", "minutes")
     formats = ("", "", ".3f", ".3f", ".1f")
     return f"{steps} steps, {stack}\n" + tabulate(rows, heads, "github", formats)

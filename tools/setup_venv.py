@@ -17,21 +17,21 @@ from typing import NamedTuple
 
 
 class Stack(NamedTuple):
-    """One of the two environments: what it needs, for whom, and how its Python is named."""
+    """One of the two environments: its extras and newest Python, its TensorFlow, its command."""
 
     extras: str
     newest: tuple
-    needed_by: str
+    tensorflow: str
     command: str
 
 
 # TensorFlow 2.15 and 2.20 have wheels for Python 3.9, 2.21 for 3.10 to 3.13.
 OLDEST = (3, 9)
-CURRENT = Stack("dev,plot", (3, 13), "TensorFlow needs", "make setup PYTHON")
+CURRENT = Stack("dev,plot", (3, 13), "the current TensorFlow", "make setup PYTHON")
 ADDONS = Stack(
     "addons,dev,plot",
     (3, 11),
-    "tensorflow-addons and TensorFlow 2.15 need",
+    "TensorFlow 2.15 with tensorflow-addons",
     "make setup-addons PYTHON_ADDONS",
 )
 
@@ -78,7 +78,7 @@ def find_python(stack):
             return found
     running = ".".join(map(str, sys.version_info[:2]))
     sys.exit(
-        f"setup_venv: {stack.needed_by} Python 3.{OLDEST[1]} to 3.{stack.newest[1]}, but "
+        f"setup_venv: {stack.tensorflow} needs Python 3.{OLDEST[1]} to 3.{stack.newest[1]}, but "
         f"{sys.executable} is Python {running} and no other is on PATH: install one and run "
         f"`{stack.command}=/path/to/python3.{stack.newest[1]}`"
     )

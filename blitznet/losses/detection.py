@@ -4,7 +4,7 @@ import functools
 
 import tensorflow as tf
 
-from blitznet import addons, keys
+from blitznet import addons, choices, keys
 
 
 def make_detection_loss(class_loss, box_loss, coder):
@@ -16,11 +16,14 @@ def make_detection_loss(class_loss, box_loss, coder):
       coder: the `PriorCoder` of the network's prior boxes.
 
     Raises:
+      ValueError: there is no loss of this name; names the choices.
       ImportError: the loss needs tensorflow-addons; says what to run.
     """
-    class_losses = {"softmax": hard_negative_softmax, "focal": addons.focal_loss}
-    box = addons.giou_loss(coder) if box_loss == "giou" else smooth_l1
-    return functools.partial(detection_loss, class_loss=class_losses[class_loss], box_loss=box)
+    choices.check("class_loss", class_loss, choices.CLASS_LOSSES)
+    choices.check("box_loss", box_loss, choices.BOX_LOSSES)
+    classes = {"softmax": hard_negative_softmax, "focal": addons.focal_loss}[class_loss]
+    boxes = addons.giou_loss(coder) if box_loss == "giou" else smooth_l1
+    return functools.partial(detection_loss, class_loss=classes, box_loss=boxes)
 
 
 def hard_negative_softmax(confidence, prior_labels, negative_ratio=3):
@@ -47,8 +50,7 @@ def hard_negative_softmax(confidence, prior_labels, negative_ratio=3):
     negatives = tf.where(wanted > 0, tf.reduce_sum(hardest), 0.0)
     positives = tf.reduce_sum(tf.where(positive, entropy, 0.0))
     # top_k takes NaN last, which would hide it.
-    sound = tf.reduce_all(tf.math.is_finite(entropy))
-    return tf.where(sound, positives + negatives, float("nan"))
+    return _nan_unless_finite(entropy, positives + negatives)
 
 
 def smooth_l1(location, prior_offsets):
@@ -77,14 +79,21 @@ def detection_loss(
 
     Returns:
       dict of scalars `class` and `box`: the sums, divided by the number of positives (by 1
-      without any).
+      without any). `box` is NaN where any offset, of a positive or not, is not finite.
     """
     positive = prior_labels > 0
     count = tf.reduce_sum(tf.cast(positive, confidence.dtype))
     at_least_one = tf.maximum(count, 1.0)
     # Negatives get their target, so that a wild offset of theirs costs no NaN in the gradient.
     distance = box_loss(tf.where(positive[..., None], location, prior_offsets), prior_offsets)
+    box = tf.reduce_sum(tf.where(positive, distance, 0.0)) / at_least_one
     return {
         keys.LOSS_CLASS: class_loss(confidence, prior_labels) / at_least_one,
-        keys.LOSS_BOX: tf.reduce_sum(tf.where(positive, distance, 0.0)) / at_least_one,
+        keys.LOSS_BOX: _nan_unless_finite(location, box),
     }
+
+
+def _nan_unless_finite(tensor, loss):
+    """The scalar `loss`, NaN where any number of `tensor` is not finite."""
+    sound = tf.reduce_all(tf.math.is_finite(tensor))
+    return tf.where(sound, loss, float("nan"))

@@ -5,7 +5,7 @@ import re
 
 from tensorflow import keras
 
-from blitznet import keys
+from blitznet import choices, keys
 from blitznet.layers import Conv, LegacyResize, add_relu
 from blitznet.models.heads import detection_head, segmentation_head
 from blitznet.priors import LARGE_IMAGE, priors_per_cell
@@ -13,7 +13,6 @@ from blitznet.trunks import check_fits, get_trunk
 
 HEADS = ("nonshared", "shared")
 RESIZES = ("bilinear", "nearest")
-CLASS_LOSSES = ("softmax", "focal")
 # At the start a prior box shows an object of a class with this probability.
 _FOCAL_START = 0.01
 
@@ -68,9 +67,9 @@ def build_model(
     """
     base = get_trunk(trunk)
     _check(num_classes, image_size, detect, segment, top_fm)
-    _check_names(
-        head=(head, HEADS), resize=(resize, RESIZES), class_loss=(class_loss, CLASS_LOSSES)
-    )
+    choices.check("head", head, HEADS)
+    choices.check("resize", resize, RESIZES)
+    choices.check("class_loss", class_loss, choices.CLASS_LOSSES)
     check_fits(trunk, image_size, x4=x4, head=head, det_kernel=det_kernel)
     conv = Conv(bn_decay, weight_decay)
     images = keras.Input((image_size, image_size, 3), name="images")
@@ -120,12 +119,6 @@ def _check(num_classes, image_size, detect, segment, top_fm):
         raise ValueError(f"image_size is at least 32 pixels, got {image_size}")
     if top_fm < 4 or top_fm % 4:
         raise ValueError(f"top_fm is a positive multiple of 4, got {top_fm}")
-
-
-def _check_names(**arguments):
-    for argument, (name, names) in arguments.items():
-        if name not in names:
-            raise ValueError(f"unknown {argument} {name!r}: choose one of {', '.join(names)}")
 
 
 def _downscale(features, conv, unit, image_size):

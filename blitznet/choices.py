@@ -1,0 +1,14 @@
+"""Names that arguments choose among; no TensorFlow, so that flags can be made of them."""
+
+OPTIMIZERS = ("adam", "nesterov", "adamw", "sgdw", "lamb", "radam")
+# Those that take weight decay out of the weights themselves, not through the loss.
+DECOUPLED = ("adamw", "sgdw", "lamb")
+AVERAGES = ("ema", "swa")
+CLASS_LOSSES = ("softmax", "focal")
+BOX_LOSSES = ("smooth_l1", "giou")
+
+
+def check(argument, name, names):
+    """ValueError, naming the choices, unless the value `name` of `argument` is one of `names`."""
+    if name not in names:
+        raise ValueError(f"unknown {argument} {name!r}: choose one of {', '.join(names)}")
