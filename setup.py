@@ -41,7 +41,7 @@ setup(
         "pycocotools",
         "tabulate",
         "progressbar2",
-        "pillow",
+        "pillow>=10.1",
     ],
     extras_require={
         "addons": [

@@ -1,14 +1,15 @@
 """BlitzNet: object detection and semantic segmentation in one fully convolutional pass.
 
 N. Dvornik, K. Shmelkov, J. Mairal, C. Schmid, "BlitzNet: A Real-Time Deep Network for Scene
-Understanding", ICCV 2017, arXiv 1708.02813. `blitznet.build_model` makes the network.
+Understanding", ICCV 2017, arXiv 1708.02813. `blitznet.load` reads a trained network and finds
+things in pictures, `blitznet.build_model` makes the network alone.
 """
 
 import importlib
 
 __version__ = "0.1.0"
 
-_LAZY = {"build_model": "blitznet.models.blitznet"}
+_LAZY = {"build_model": "blitznet.models.blitznet", "load": "blitznet.predictor"}
 
 
 def __getattr__(name):
