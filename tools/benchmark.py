@@ -195,7 +195,7 @@ def comparison_table(result):
 def measured_flags(args):
     """The flags that make another process measure the same as `args`."""
     flags = []
-    for name in (*_MEASURED_FLAGS, *(f.name for f in dataclasses.fields(config.ModelConfig))):
+    for name in (*_MEASURED_FLAGS, *(f.name for f in dataclasses.fields(config.NetworkConfig))):
         value = getattr(args, name)
         if value is True:
             flags.append(f"--{name}")
