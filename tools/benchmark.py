@@ -15,6 +15,8 @@ from tabulate import tabulate
 
 import config
 import paths
+from tools import benchmark_serve
+from tools.benchmark_server import LoadTestError
 
 _PREPARE = "`make setup-addons` makes .venv-addons/bin/python, with TensorFlow 2.15"
 _MEASURED_FLAGS = ("num_classes", "batch_size", "repeats", "warmup")
@@ -32,6 +34,7 @@ def build_parser():
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_network_command(commands)
+    benchmark_serve.add_command(commands)
     return parser
 
 
@@ -72,7 +75,7 @@ def main(argv=None):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         args.command(args)
-    except (OSError, ValueError, BenchmarkError) as error:
+    except (OSError, ValueError, BenchmarkError, LoadTestError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -1,0 +1,172 @@
+"""One version of a SavedModel, answering many requests in batches."""
+
+import io
+import re
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from google.protobuf import descriptor_pool, message_factory
+from PIL import Image
+
+from blitznet import warmup
+from tools.serve_batcher import Batcher
+from tools.serve_json import RequestError
+
+# How TensorFlow Serving turns TensorFlow's codes into HTTP's (util/net_http, http_rest_api_util).
+_STATUS = {
+    tf.errors.INVALID_ARGUMENT: 400,
+    tf.errors.FAILED_PRECONDITION: 400,
+    tf.errors.OUT_OF_RANGE: 400,
+    tf.errors.NOT_FOUND: 404,
+    tf.errors.RESOURCE_EXHAUSTED: 503,
+    tf.errors.UNAVAILABLE: 503,
+    tf.errors.DEADLINE_EXCEEDED: 504,
+}
+
+
+class Batching(NamedTuple):
+    """How requests share calls of the network, as for `serve_batcher.Batcher`."""
+
+    max_rows: int
+    timeout: float
+    threads: int
+
+
+class ServedModel:
+    """A loaded SavedModel that answers many requests at a time.
+
+    Attributes:
+      version: the number.
+      definitions: dict signature -> `tensorflow.SignatureDef` message.
+    """
+
+    def __init__(self, folder, batching, on_call):
+        """Load and warm up.
+
+        Args:
+          folder: `Path`, DIR/VERSION.
+          batching: `Batching`.
+          on_call: called with the number of rows of each call of the network.
+
+        Raises:
+          OSError, ValueError, tf.errors.OpError: it does not load, or its warm-up file does not
+            suit it.
+          RequestError: it does not answer its warm-up file.
+        """
+        self.version = int(folder.name)
+        self.definitions = _signature_definitions(folder)
+        # Kept, since its functions do not keep the variables alive.
+        self._loaded = tf.saved_model.load(str(folder))
+        self._on_call = on_call
+        for signature, inputs in warmup.read(folder):
+            known = signature in self._loaded.signatures
+            if not known or inputs.keys() != self.specs(signature).keys():
+                raise ValueError(f"{folder / warmup.FILE} does not suit signature {signature!r}")
+            self._call(signature, inputs)
+        self._batcher = Batcher(self._call, *batching)
+
+    def specs(self, signature):
+        """dict input -> `tf.TensorSpec`. Raises RequestError 400 without such a signature."""
+        if signature not in self._loaded.signatures:
+            raise RequestError(
+                400,
+                f'Serving signature name: "{signature}" not found in signature def '
+                f"(there are: {', '.join(sorted(self._loaded.signatures))})",
+            )
+        return self._loaded.signatures[signature].structured_input_signature[1]
+
+    def submit(self, signature, inputs):
+        """A `Future` of a signature's outputs, dict output -> array.
+
+        It raises RequestError where the model refuses these inputs, or fails.
+
+        Args:
+          signature: its name.
+          inputs: dict input -> array, as `specs` says.
+        """
+        outputs = self._loaded.signatures[signature].structured_outputs
+        specs = [*self.specs(signature).values(), *outputs.values()]
+        key = None
+        if all(spec.shape.rank and spec.shape[0] is None for spec in specs):
+            # Pictures as arrays can be one batch where their sizes are the same.
+            key = (signature, *(array.shape[1:] for array in inputs.values()))
+        return self._batcher.submit(signature, inputs, key)
+
+    def close(self, wait=False):
+        """End its threads when they are done; `wait` for that."""
+        self._batcher.close(wait)
+
+    def _call(self, signature, inputs):
+        """Outputs of a signature: dict output -> array. Raises RequestError."""
+        tensors = {name: tf.constant(array) for name, array in inputs.items()}
+        self._on_call(len(next(iter(inputs.values()))))
+        try:
+            outputs = self._loaded.signatures[signature](**tensors)
+        except tf.errors.OpError as error:
+            raise RequestError(_STATUS.get(error.error_code, 500), reason(error)) from None
+        return {name: tensor.numpy() for name, tensor in outputs.items()}
+
+
+def _signature_definitions(folder):
+    """The signatures that a SavedModel offers, as it stores them.
+
+    Raises:
+      OSError, ValueError: there is no SavedModel, or its file is damaged.
+    """
+    path = Path(folder) / "saved_model.pb"
+    # TensorFlow registers the message, and offers no public name for its class.
+    descriptor = descriptor_pool.Default().FindMessageTypeByName("tensorflow.SavedModel")
+    try:
+        saved_model = message_factory.GetMessageClass(descriptor).FromString(path.read_bytes())
+        (graph,) = [g for g in saved_model.meta_graphs if "serve" in g.meta_info_def.tags]
+    except OSError:
+        raise
+    except Exception as error:  # the errors of protobuf's implementations share no other class
+        raise ValueError(f"{path} is damaged, or has no graph tagged 'serve': {error}") from error
+    internal = ("__saved_model_init_op", "__saved_model_train_op")
+    return {n: graph.signature_def[n] for n in sorted(graph.signature_def) if n not in internal}
+
+
+def reason(error):
+    """The sentence of a TensorFlow error, without the nodes and traces around it."""
+    sentences = error.message.split("\n\t [[")[0].split(" [Op:")[0].strip().splitlines()
+    sentence = sentences[-1].strip() if sentences else type(error).__name__
+    asserted = re.fullmatch(r"assertion failed: \[(.*)\]", sentence)
+    return asserted[1] if asserted else sentence
+
+
+def check_pictures(arrays, max_pixels):
+    """Refuse a picture that decoding would blow up, from the size that its header states.
+
+    Args:
+      arrays: dict input -> array; those of bytes are looked at, other values pass.
+      max_pixels: width x height of the largest picture.
+
+    Raises:
+      RequestError: 400, names the input and the index.
+    """
+    for name, array in arrays.items():
+        for i, value in enumerate(array.flat if array.dtype == object else ()):
+            size = _picture_size(value)
+            if size and size[0] * size[1] > max_pixels:
+                raise RequestError(
+                    400,
+                    f"input '{name}', value {i}: a picture of {size[0]} x {size[1]} pixels; this "
+                    f"server takes up to {max_pixels:,} (--max_pixels)",
+                )
+
+
+def _picture_size(encoded):
+    """Width and height in pixels by a picture's header, None where it is none that we know."""
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of large pictures, which are what is asked about.
+            warnings.simplefilter("ignore")
+            return Image.open(io.BytesIO(encoded)).size
+    except Image.DecompressionBombError:
+        return np.inf, np.inf
+    except Exception:  # damaged headers raise whatever they please; the model judges those files
+        return None
