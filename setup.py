@@ -53,6 +53,8 @@ setup(
         ],
         "plot": ["matplotlib"],
         "sbd": ["scipy"],
+        "serve": ["starlette", "uvicorn", "prometheus-client", "orjson", "requests"],
+        "web": ["gradio>=6,<7; python_version >= '3.10'"],  # Gradio 6 has no earlier Python
         "dev": [
             "pytest",
             "pytest-xdist",
@@ -61,6 +63,8 @@ setup(
             "pre-commit",
             "pre-commit-hooks",
             "scipy",  # tests write .mat files
+            "playwright",  # drives the chromium of the system
+            "pyyaml",  # tests parse the examples of docs/
         ],
     },
     classifiers=[

@@ -69,7 +69,8 @@ def test_a_python_too_new_for_the_addons_hands_over_to_an_older_one(monkeypatch)
 
 
 @pytest.mark.parametrize(
-    ("flags", "extras"), [([], "[dev,plot]"), (["--addons"], "[addons,dev,plot]")]
+    ("flags", "extras"),
+    [([], "[dev,plot,serve,web]"), (["--addons"], "[addons,dev,plot,serve,web]")],
 )
 def test_each_environment_gets_its_extras(environment, monkeypatch, tmp_path, flags, extras):
     calls = environment("")

@@ -27,9 +27,10 @@ class Stack(NamedTuple):
 
 # TensorFlow 2.15 and 2.20 have wheels for Python 3.9, 2.21 for 3.10 to 3.13.
 OLDEST = (3, 9)
-CURRENT = Stack("dev,plot", (3, 13), "the current TensorFlow", "make setup PYTHON")
+EXTRAS = "dev,plot,serve,web"
+CURRENT = Stack(EXTRAS, (3, 13), "the current TensorFlow", "make setup PYTHON")
 ADDONS = Stack(
-    "addons,dev,plot",
+    f"addons,{EXTRAS}",
     (3, 11),
     "TensorFlow 2.15 with tensorflow-addons",
     "make setup-addons PYTHON_ADDONS",
