@@ -97,6 +97,13 @@ def test_without_network_one_message_says_what_to_do_by_hand(server, table, caps
     assert (table / "coco/images/val2017/000000000139.jpg").read_bytes() == b"picture"
 
 
+def test_a_file_that_cannot_be_fetched_is_told_and_the_others_come(server, table, capsys):
+    del server.files["trainval.tar"]
+    assert run(table, "voc07") == 1
+    assert server.url("trainval.tar") in capsys.readouterr().err
+    assert (table / "VOCdevkit/VOC2007/ImageSets/Main/test.txt").is_file()
+
+
 def test_a_file_without_what_it_should_bring_is_not_done(server, table, monkeypatch, capsys):
     (row,) = (a for a in download.ARCHIVES if a.file == "test.tar")
     other = Archive(row.sets, row.url, row.size, row.checksum, row.into, "VOCdevkit/VOC2012")

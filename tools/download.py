@@ -152,8 +152,9 @@ ARCHIVES = (
 
 _DESCRIPTION = """\
 Fetch VOC, SBD and COCO below the data root, in the layout that the encoders read. Files are
-checked and unpacked one after the other; a stopped run goes on when the same command is given
-again. Where there is no network, fetch a file elsewhere and put it in <data root>/downloads.
+checked and unpacked one after the other, and those that cannot be fetched are listed; a stopped
+run goes on when the same command is given again. Where there is no network, fetch a file
+elsewhere and put it in <data root>/downloads.
 """
 _EXAMPLE = """\
 examples:
@@ -207,8 +208,7 @@ def main(argv=None):
         if args.list:
             _print_table(root, _chosen(args.names) if args.names else ARCHIVES)
             return 0
-        for archive in _chosen(args.names):
-            install(archive, root, args.keep)
+        failed = _install_all(_chosen(args.names), root, args.keep)
         coco_minival.write_lists(root / "coco" / "annotations")
     except KeyboardInterrupt:
         print("error: stopped; the same command goes on from here", file=sys.stderr)
@@ -216,7 +216,19 @@ def main(argv=None):
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    return 0
+    return int(failed)
+
+
+def _install_all(chosen, root, keep):
+    """Install each archive, telling of those that cannot be; whether there were any."""
+    failed = False
+    for archive in chosen:
+        try:
+            install(archive, root, keep)
+        except (OSError, ValueError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            failed = True
+    return failed
 
 
 def install(archive, root, keep=False):
