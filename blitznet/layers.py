@@ -68,6 +68,32 @@ class SpatialL2Norm(keras.layers.Layer):
         return {**super().get_config(), "start": self.start}
 
 
+@keras.utils.register_keras_serializable("blitznet")
+class BatchNorm(keras.layers.BatchNormalization):
+    """Batch norm over `[B, H, W, D]` that trains by one operation on both Keras generations.
+
+    Keras 3 writes it as a dozen element-wise ones, a fifth of a training step on a CPU. As in
+    TensorFlow 1, the moving variance is fed with N / (N - 1) times the variance of a batch's N
+    values of a channel. Inference and synchronised statistics are Keras' own.
+    """
+
+    def call(self, inputs, training=None):
+        if not (training and self.trainable) or self.synchronized:
+            return super().call(inputs, training=training)
+        outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+            inputs,
+            tf.convert_to_tensor(self.gamma),
+            tf.convert_to_tensor(self.beta),
+            tf.convert_to_tensor(self.moving_mean),
+            tf.convert_to_tensor(self.moving_variance),
+            epsilon=self.epsilon,
+            exponential_avg_factor=1.0 - self.momentum,
+        )
+        self.moving_mean.assign(mean)
+        self.moving_variance.assign(variance)
+        return outputs
+
+
 @dataclass(frozen=True)
 class Conv:
     """Makes convolutions with one network's batch-norm decay and weight decay.
@@ -121,9 +147,7 @@ class Conv:
             kernel_regularizer=self._regularizer(),
             name=name,
         )(x)
-        x = keras.layers.BatchNormalization(
-            momentum=self.bn_decay, epsilon=1e-5, name=f"{name}_bn"
-        )(x)
+        x = BatchNorm(momentum=self.bn_decay, epsilon=1e-5, name=f"{name}_bn")(x)
         return keras.layers.ReLU(name=f"{name}_relu")(x) if relu else x
 
     def _regularizer(self):
