@@ -7,6 +7,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from blitznet import addons, choices
+from blitznet.loss_scaling import LossScale
 from blitznet.variables import tf_variable, variable_path
 
 # A slot of a variable: its kind in Keras 3, and in Keras 2 and the legacy optimisers.
@@ -53,6 +54,7 @@ class Optimizer:
       slots: `<kind>/<path of the variable>` -> `tf.Variable`, averages left out.
       averages: path -> `tf.Variable`, the averaged weights; empty without averaging.
       averaging: the `Averaging`, or None.
+      loss_scale: the `LossScale` by which the loss is multiplied, or None.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Optimizer:
     slots: dict
     averages: dict
     averaging: Averaging = None
+    loss_scale: LossScale = None
 
     def has_average(self, step):
         """Whether weights have been averaged by `step`."""
@@ -82,7 +85,9 @@ class Optimizer:
             average.assign(weights[path])
 
 
-def build_optimizer(name, model, weight_decay=0.0, lookahead=False, averaging=None):
+def build_optimizer(
+    name, model, weight_decay=0.0, lookahead=False, averaging=None, loss_scale=None
+):
     """The `Optimizer` called `name`, built for `model`; its rate is set at every step.
 
     Averages and slow weights begin at the weights that the model has. With tensorflow-addons
@@ -94,6 +99,7 @@ def build_optimizer(name, model, weight_decay=0.0, lookahead=False, averaging=No
       weight_decay: of the kernels, for those in `choices.DECOUPLED`; others have it in the loss.
       lookahead: whether to wrap it in Lookahead (arXiv 1907.08610).
       averaging: an `Averaging`, or None.
+      loss_scale: a `LossScale`, or None.
 
     Raises:
       ValueError: there is no optimizer `name`; names the choices.
@@ -119,6 +125,7 @@ def build_optimizer(name, model, weight_decay=0.0, lookahead=False, averaging=No
             key[len(_AVERAGE) :]: slot for key, slot in slots.items() if key.startswith(_AVERAGE)
         },
         averaging=averaging,
+        loss_scale=loss_scale,
     )
 
 
