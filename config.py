@@ -226,6 +226,34 @@ class AverageConfig:
 
 
 @dataclass(frozen=True)
+class StepConfig:
+    """How a training step is computed."""
+
+    mixed_precision: str = flag(
+        "none",
+        "what the network computes in, beside float32 weights, outputs, losses and batch-norm "
+        "statistics: bfloat16 is fast where the processor has it, float16 is for GPUs without and "
+        "scales the loss; evaluation and exports are float32",
+        choices=("none", *choices.PRECISIONS[1:]),
+    )
+    xla: bool = flag(
+        False,
+        "compile the step with XLA: minutes at the start, shapes fixed; often faster on GPUs, "
+        "slower on CPUs",
+    )
+    accumulate: int = flag(
+        1,
+        "compute a batch in N parts, one after the other, with the memory of batch_size / N "
+        "pictures; batch norm and hard negatives know one part at a time",
+        _POSITIVE_INT,
+        "N",
+    )
+    clip_norm: float = flag(
+        None, "shorten gradients to this norm, all of them together", _POSITIVE, "X"
+    )
+
+
+@dataclass(frozen=True)
 class CheckpointConfig:
     """One checkpoint of a run."""
 
@@ -361,8 +389,16 @@ def training_parser():
     add_model_flags(parser)
     add_flags(parser, ModelConfig, "classes")
     add_flags(parser, OptimConfig, "optimisation")
+    add_flags(parser, StepConfig, "computation of a step")
     what = "kept beside them, and what evaluation and export take"
     add_flags(parser, AverageConfig, "average of the weights", what)
+    parser.add_argument(
+        "--ema",
+        action="store_const",
+        const="ema",
+        dest="average_weights",
+        help="short for --average_weights ema",
+    )
     add_detection_flags(parser)
     add_path_flags(parser)
     return parser
@@ -443,7 +479,7 @@ def _check_average(average, max_iterations):
         )
 
 
-def validate_training(model, inputs, optim, average, run):
+def validate_training(model, inputs, optim, average, run, step):
     """Checks across flags.
 
     Raises:
@@ -462,6 +498,10 @@ def validate_training(model, inputs, optim, average, run):
     if not model.detect and (model.class_loss, optim.box_loss) != ("softmax", "smooth_l1"):
         raise ValueError("--class_loss and --box_loss are of detection, which --segment leaves out")
     _check_average(average, run.max_iterations)
+    if inputs.batch_size % step.accumulate:
+        raise ValueError(
+            f"--accumulate {step.accumulate} does not divide --batch_size {inputs.batch_size}"
+        )
     starts = ("imagenet_weights", "init_from", "random_trunk_init")
     given = [f"--{start}" for start in starts if getattr(run, start)]
     if len(given) > 1:

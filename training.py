@@ -42,7 +42,8 @@ def run(args):
     optimisation = config.pick(config.OptimConfig, args)
     average = config.average_config(args)
     settings = config.pick(config.RunConfig, args)
-    config.validate_training(model_config, inputs, optimisation, average, settings)
+    step = config.pick(config.StepConfig, args)
+    config.validate_training(model_config, inputs, optimisation, average, settings, step)
 
     keras.utils.set_random_seed(inputs.seed)
     record_sets = open_records(args, inputs, model_config)
@@ -56,13 +57,14 @@ def run(args):
         description,
         weight_decay=0.0 if decoupled else optimisation.weight_decay,
         bn_decay=optimisation.bn_decay,
+        precision="float32" if step.mixed_precision == "none" else step.mixed_precision,
     )
     prior_loss = make_detection_loss(model_config.class_loss, optimisation.box_loss, coder)
     checkpoint = checkpoint_to_resume(run_dir, settings)
     if not checkpoint:
         folder = paths.weights_dir(paths.data_root(args.data_root))
         load_first_weights(settings, model, description, folder)
-    optimizer = build_optimizer(optimisation, average, model)
+    optimizer = build_optimizer(optimisation, average, step, model)
     start = resume(checkpoint, model, optimizer) if checkpoint else 0
     if start >= settings.max_iterations:
         print(f"nothing to do: {start} steps are done, of --max_iterations {args.max_iterations}")
@@ -72,7 +74,13 @@ def run(args):
 
     batches = make_batches(record_sets, inputs, model, coder, start)
     reports = engine.train(
-        engine.make_train_step(model, optimizer, coder, prior_loss),
+        engine.make_train_step(
+            model,
+            optimizer,
+            coder,
+            prior_loss,
+            engine.StepSettings(step.accumulate, step.clip_norm, step.xla),
+        ),
         optimizer,
         batches,
         lambda step: optim.learning_rate(
@@ -222,9 +230,10 @@ def take_over(source, model, description):
     return loaded, skipped
 
 
-def build_optimizer(settings, average, model):
-    """The `optim.Optimizer` of `OptimConfig` and `AverageConfig`."""
+def build_optimizer(settings, average, step, model):
+    """The `optim.Optimizer` of `OptimConfig`, `AverageConfig` and `StepConfig`."""
     from blitznet import optim
+    from blitznet.loss_scaling import LossScale
 
     averaging = None
     if average.average_weights != "none":
@@ -235,7 +244,12 @@ def build_optimizer(settings, average, model):
             period=average.average_period,
         )
     return optim.build_optimizer(
-        settings.optimizer, model, settings.weight_decay, settings.lookahead, averaging
+        settings.optimizer,
+        model,
+        settings.weight_decay,
+        settings.lookahead,
+        averaging,
+        LossScale() if step.mixed_precision == "float16" else None,
     )
 
 

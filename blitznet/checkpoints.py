@@ -3,7 +3,8 @@
 A checkpoint is TensorFlow's tensor bundle (`.index` and `.data-*`) under plain names, so that
 any `tf.train.load_checkpoint` reads it and both Keras generations share it:
 `net/<variable path>`, `average/<variable path>` and `averaging` (averaged weights and what they
-are an average of, where there are any), `optimizer/<name>/<kind of slot>/<variable path>`, `step`.
+are an average of, where there are any), `optimizer/<name>/<kind of slot>/<variable path>`, under
+`optimizer/<name>/loss_scale` that of float16, `step`.
 """
 
 import re
@@ -21,6 +22,7 @@ _NET = "net/"
 _AVERAGE = "average/"
 _AVERAGING = "averaging"
 _OPTIMIZER = "optimizer/"
+_SCALE = "/loss_scale/"
 _STEP = "step"
 _PARTIAL = ".partial-"
 
@@ -58,7 +60,7 @@ def save(folder, step, model, optimizer=None):
     """
     named = {_NET + path: variable for path, variable in variables_by_path(model).items()}
     if optimizer:
-        named.update(_optimizer_state(optimizer))
+        named.update({**_optimizer_state(optimizer), **_loss_scale_state(optimizer)})
         if optimizer.has_average(step):
             named.update({_AVERAGE + path: v for path, v in optimizer.averages.items()})
             named[_AVERAGING] = tf.constant(str(optimizer.averaging))
@@ -112,7 +114,8 @@ def resume(checkpoint, model, optimizer):
     """Load weights and the state of an `optim.Optimizer`; returns the checkpoint's step.
 
     An average that the optimizer keeps but the checkpoint lacks, or has of another kind or rhythm
-    (`average_of`), begins at the weights; one that the optimizer does not keep is left out.
+    (`average_of`), begins at the weights; one that the optimizer does not keep is left out. So is
+    a loss scale, and one that the checkpoint lacks begins anew: the precision may change.
 
     Raises:
       FileNotFoundError: the checkpoint is not there.
@@ -126,6 +129,10 @@ def resume(checkpoint, model, optimizer):
     variables = variables_by_path(model)
     named = {_NET + path: v for path, v in variables.items()}
     named.update(_optimizer_state(optimizer))
+    scale = _loss_scale_state(optimizer)
+    if scale.keys() <= shapes.keys():
+        named.update(scale)
+    shapes = {name: s for name, s in shapes.items() if _SCALE not in name or name in named}
     goes_on = optimizer.averages and average_of(checkpoint) == str(optimizer.averaging)
     if goes_on:
         named.update({_AVERAGE + path: v for path, v in optimizer.averages.items()})
@@ -195,6 +202,12 @@ def _optimizer_state(optimizer):
     state = {f"{name}/{key}": slot for key, slot in optimizer.slots.items()}
     state[f"{name}/iterations"] = tf_variable(optimizer.iterations)
     return state
+
+
+def _loss_scale_state(optimizer):
+    """The variables of the loss scale, where there is one, by their names in a checkpoint."""
+    state = optimizer.loss_scale.state() if optimizer.loss_scale else {}
+    return {f"{_OPTIMIZER}{optimizer.name}{_SCALE}{key}": v for key, v in state.items()}
 
 
 def _check_optimizer(checkpoint, optimizer, names):

@@ -5,6 +5,8 @@ OPTIMIZERS = ("adam", "nesterov", "adamw", "sgdw", "lamb", "radam")
 DECOUPLED = ("adamw", "sgdw", "lamb")
 AVERAGES = ("ema", "swa")
 CLASS_LOSSES = ("softmax", "focal")
+# What layers compute in.
+PRECISIONS = ("float32", "bfloat16", "float16")
 BOX_LOSSES = ("smooth_l1", "giou")
 
 

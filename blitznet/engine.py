@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from blitznet import keys, monitor
+from blitznet.accumulation import sum_over_parts
 from blitznet.losses.detection import detection_loss
 from blitznet.losses.segmentation import segmentation_loss
 from blitznet.postprocess.detection import detections
@@ -18,12 +19,29 @@ class NonFiniteLoss(RuntimeError):
     """A loss or gradient became NaN or infinite; the text names terms, step and pictures."""
 
 
-def batch_losses(model, outputs, batch, prior_loss=detection_loss):
+@dataclass(frozen=True)
+class StepSettings:
+    """How a training step is computed.
+
+    Attributes:
+      accumulate: number of parts that a batch is taken in, one after the other, so that memory
+        for one part is enough (`accumulation.sum_over_parts`).
+      clip_norm: the largest norm of all gradients together that is applied, None for any.
+      xla: whether XLA compiles the step.
+    """
+
+    accumulate: int = 1
+    clip_norm: float = None
+    xla: bool = False
+
+
+def batch_losses(model, outputs, batch, prior_loss=detection_loss, shares=None):
     """All loss terms of a batch, and their unweighted sum as `total`.
 
     `outputs`: what the model answered for the batch's images. `prior_loss`: that of the prior
     boxes, as `losses.detection.make_detection_loss` gives it. Tasks without targets in the batch
-    do not count.
+    do not count. `shares`: what each term counts for, where the batch is a part of another, as
+    `accumulation.loss_shares` gives them.
     """
     losses = {}
     if keys.PRIOR_LABELS in batch:
@@ -39,40 +57,64 @@ def batch_losses(model, outputs, batch, prior_loss=detection_loss):
         losses.update(segmentation_loss(outputs[keys.SEGMENTATION], batch[keys.MASK]))
     if model.losses:
         losses[keys.LOSS_WEIGHT_DECAY] = tf.add_n(model.losses)
+    if shares:
+        losses = {name: value * shares[name] for name, value in losses.items()}
     losses[keys.LOSS_TOTAL] = tf.add_n(list(losses.values()))
     return losses
 
 
-def make_train_step(model, optimizer, coder=None, prior_loss=detection_loss):
+def make_train_step(
+    model, optimizer, coder=None, prior_loss=detection_loss, settings=StepSettings()
+):
     """A compiled `batch -> (losses, scores)`, both dicts of scalars, that updates the weights.
 
     `coder` is the network's `PriorCoder`, None without detection; `prior_loss` as for
-    `batch_losses`.
+    `batch_losses`; `settings` a `StepSettings`. Scores have the norm of the gradients before it
+    is clipped. Where the optimizer scales the loss (`loss_scaling.LossScale`) they also have
+    `loss_scale`, and a step whose gradients overflow leaves the weights alone and has norm 0.
     """
+    scaling = getattr(optimizer, "loss_scale", None)
 
-    @tf.function
-    def train_step(batch):
+    def gradients_of(batch, shares):
         with tf.GradientTape() as tape:
             outputs = model(batch[keys.IMAGE], training=True)
-            losses = batch_losses(model, outputs, batch, prior_loss)
-        gradients = tape.gradient(losses[keys.LOSS_TOTAL], model.trainable_variables)
+            losses = batch_losses(model, outputs, batch, prior_loss, shares)
+            total = losses[keys.LOSS_TOTAL]
+            scaled = scaling.scale_up(total) if scaling else total
+        gradients = tape.gradient(scaled, model.trainable_variables)
+        return losses, _batch_counts(outputs, batch, coder), gradients
+
+    def update(gradients):
         optimizer.apply_gradients(zip(gradients, model.trainable_variables))
-        scores = _batch_scores(outputs, batch, coder)
-        scores["gradient_norm"] = tf.linalg.global_norm(gradients)
-        return losses, scores
 
-    return train_step
+    @tf.function(jit_compile=settings.xla)
+    def train_step(batch):
+        losses, counts, gradients = sum_over_parts(gradients_of, batch, settings.accumulate)
+        scores = monitor.scores(counts)
+        if scaling:
+            gradients = scaling.scale_down(gradients)
+        norm = tf.linalg.global_norm(gradients)
+        if settings.clip_norm:
+            gradients, _ = tf.clip_by_global_norm(gradients, settings.clip_norm, use_norm=norm)
+        if scaling:
+            scores["loss_scale"] = tf.identity(scaling.value)
+            norm = scaling.update_if_finite(norm, lambda: update(gradients))
+        else:
+            update(gradients)
+        return losses, {**scores, "gradient_norm": norm}
+
+    # XLA knows no strings.
+    return lambda batch: train_step({k: v for k, v in batch.items() if k != keys.FILENAME})
 
 
-def _batch_scores(outputs, batch, coder):
-    scores = {}
+def _batch_counts(outputs, batch, coder):
+    counts = {}
     if keys.PRIOR_LABELS in batch:
         predicted = coder.best_class(outputs[keys.CONFIDENCE])
-        scores.update(monitor.prior_scores(predicted, batch[keys.PRIOR_LABELS]))
+        counts.update(monitor.prior_counts(predicted, batch[keys.PRIOR_LABELS]))
     if keys.MASK in batch:
-        logits, mask = outputs[keys.SEGMENTATION], batch[keys.MASK]
-        scores["pixel_accuracy"] = monitor.pixel_accuracy(logits, mask)
-    return scores
+        counts.update(monitor.pixel_counts(outputs[keys.SEGMENTATION], batch[keys.MASK]))
+    return counts
 
 
 @dataclass(frozen=True)

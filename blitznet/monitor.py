@@ -1,42 +1,68 @@
-"""What training reports of a batch beside its losses; TensorFlow scalars."""
+"""What training reports of a batch beside its losses; TensorFlow scalars.
+
+Counts of parts of a batch add up to the batch's: scores are made of them at the end.
+"""
 
 import tensorflow as tf
 
 
-def prior_scores(predicted, prior_labels):
-    """How well prior boxes are told from the background, and how well classified.
+def prior_counts(predicted, prior_labels):
+    """Counts of prior boxes that `scores` makes precision, recall and accuracy of.
 
     Args:
       predicted: `[B, P]` int32, the likeliest class of each prior box.
       prior_labels: `[B, P]` int, 0 for negatives.
 
     Returns:
-      dict of float32 scalars. A prior box is found if it is positive and its likeliest class
-      is some object: `precision` (found / predicted as some object) and `recall` (found /
-      positive), as the original reports them; `accuracy`, the share of the positives whose
-      best class is their label; `positives` for each picture. 0 / 0 is 0.
+      dict of float32 scalars: `positive` and `predicted` as some object, `found` (both), `right`
+      (the positives whose likeliest class is their label) and `pictures`.
     """
     positive = prior_labels > 0
-    found = _count(positive & (predicted > 0))
-    right = _count(positive & (predicted == prior_labels))
-    pictures = tf.cast(tf.shape(prior_labels)[0], tf.float32)
     return {
-        "precision": tf.math.divide_no_nan(found, _count(predicted > 0)),
-        "recall": tf.math.divide_no_nan(found, _count(positive)),
-        "accuracy": tf.math.divide_no_nan(right, _count(positive)),
-        "positives": _count(positive) / pictures,
+        "positive": _count(positive),
+        "predicted": _count(predicted > 0),
+        "found": _count(positive & (predicted > 0)),
+        "right": _count(positive & (predicted == prior_labels)),
+        "pictures": tf.cast(tf.shape(prior_labels)[0], tf.float32),
     }
 
 
-def pixel_accuracy(logits, labels, ignore_label=255):
-    """Share of the pixels not ignored whose best class is their label; 0 without any.
+def pixel_counts(logits, labels, ignore_label=255):
+    """Counts of `pixels` not ignored, and of `pixels_right`, whose best class is their label.
 
-    `logits` `[B, F, F, C]`, `labels` `[B, F, F]` integers; a float32 scalar.
+    `logits` `[B, F, F, C]`, `labels` `[B, F, F]` integers; a dict of float32 scalars.
     """
     labels = tf.cast(labels, tf.int32)
     counted = labels != ignore_label
     right = tf.argmax(logits, axis=-1, output_type=tf.int32) == labels
-    return tf.math.divide_no_nan(_count(right & counted), _count(counted))
+    return {"pixels": _count(counted), "pixels_right": _count(right & counted)}
+
+
+def scores(counts):
+    """How well prior boxes are told from the background, and prior boxes and pixels classified.
+
+    Args:
+      counts: what `prior_counts`, `pixel_counts` or both answered, summed over parts.
+
+    Returns:
+      dict of float32 scalars. A prior box is found if it is positive and its likeliest class
+      is some object: `precision` (found / predicted as some object) and `recall` (found /
+      positive), as the original reports them; `accuracy`, the share of the positives whose
+      best class is their label; `positives` for each picture; `pixel_accuracy`, the share of
+      pixels classified as labelled. 0 / 0 is 0.
+    """
+    ratios = {
+        "precision": ("found", "predicted"),
+        "recall": ("found", "positive"),
+        "accuracy": ("right", "positive"),
+        "positives": ("positive", "pictures"),
+        "pixel_accuracy": ("pixels_right", "pixels"),
+    }
+    return {
+        name: tf.math.divide_no_nan(counts[part], counts[whole])
+        for name, (part, whole) in ratios.items()
+        if part in counts
+    }
 
 
 def _count(chosen):

@@ -7,6 +7,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from blitznet import addons, choices
+from blitznet.loss_scaling import LossScale
 from blitznet.variables import tf_variable, variable_path
 
 # A slot of a variable: its kind in Keras 3, and in Keras 2 and the legacy optimisers.
@@ -53,6 +54,7 @@ class Optimizer:
       slots: `<kind>/<path of the variable>` -> `tf.Variable`, averages left out.
       averages: path -> `tf.Variable`, the averaged weights; empty without averaging.
       averaging: the `Averaging`, or None.
+      loss_scale: the `LossScale` by which the loss is multiplied, or None.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Optimizer:
     slots: dict
     averages: dict
     averaging: Averaging = None
+    loss_scale: LossScale = None
 
     def has_average(self, step):
         """Whether weights have been averaged by `step`."""
@@ -82,7 +85,9 @@ class Optimizer:
             average.assign(weights[path])
 
 
-def build_optimizer(name, model, weight_decay=0.0, lookahead=False, averaging=None):
+def build_optimizer(
+    name, model, weight_decay=0.0, lookahead=False, averaging=None, loss_scale=None
+):
     """The `Optimizer` called `name`, built for `model`; its rate is set at every step.
 
     Averages and slow weights begin at the weights that the model has. With tensorflow-addons
@@ -94,6 +99,7 @@ def build_optimizer(name, model, weight_decay=0.0, lookahead=False, averaging=No
       weight_decay: of the kernels, for those in `choices.DECOUPLED`; others have it in the loss.
       lookahead: whether to wrap it in Lookahead (arXiv 1907.08610).
       averaging: an `Averaging`, or None.
+      loss_scale: a `LossScale`, or None.
 
     Raises:
       ValueError: there is no optimizer `name`; names the choices.
@@ -119,6 +125,7 @@ def build_optimizer(name, model, weight_decay=0.0, lookahead=False, averaging=No
             key[len(_AVERAGE) :]: slot for key, slot in slots.items() if key.startswith(_AVERAGE)
         },
         averaging=averaging,
+        loss_scale=loss_scale,
     )
 
 
@@ -157,6 +164,34 @@ def _require_keras_has(name, lookahead, averaging):
         addons.need("--average_weights swa")
 
 
+class _Adam(keras.optimizers.Adam):
+    """Keras' Adam and, with `weight_decay`, AdamW, by one operation for each variable.
+
+    Keras' formula takes a dozen, each of which passes over all the weights.
+    """
+
+    def update_step(self, gradient, variable, learning_rate=None):
+        """`learning_rate` is given by Keras 3; Keras 2 leaves it to the attribute."""
+        rate = self.learning_rate if learning_rate is None else learning_rate
+        if hasattr(self, "_get_variable_index"):
+            index = self._get_variable_index(variable)
+        else:
+            index = self._index_dict[self._var_key(variable)]
+        step = tf.cast(tf.convert_to_tensor(self.iterations) + 1, tf.float32)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=tf_variable(self._momentums[index]).handle,
+            v=tf_variable(self._velocities[index]).handle,
+            beta1_power=self.beta_1**step,
+            beta2_power=self.beta_2**step,
+            lr=tf.convert_to_tensor(rate),
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=gradient,
+        )
+
+
 def _from_keras(name, variables, weight_decay, averaging):
     """Keras' own optimiser, built: slots must exist before a checkpoint is restored."""
     arguments = {"learning_rate": 1e-4, "name": name}
@@ -169,8 +204,7 @@ def _from_keras(name, variables, weight_decay, averaging):
     elif name in ("nesterov", "sgdw"):
         optimizer = keras.optimizers.SGD(momentum=0.9, nesterov=name == "nesterov", **arguments)
     else:
-        kind = keras.optimizers.AdamW if name == "adamw" else keras.optimizers.Adam
-        optimizer = kind(epsilon=1e-8, **arguments)
+        optimizer = _Adam(epsilon=1e-8, **arguments)
     if name in choices.DECOUPLED:
         optimizer.exclude_from_weight_decay(var_list=_undecayed(variables))
     optimizer.build(variables)

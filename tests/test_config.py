@@ -51,6 +51,10 @@ TRAINING = {
     "optimizer": "adam",
     "box_loss": "smooth_l1",
     "lookahead": False,
+    "mixed_precision": "none",
+    "xla": False,
+    "accumulate": 1,
+    "clip_norm": None,
     "average_weights": "none",
     "average_decay": None,
     "average_start": None,
@@ -133,6 +137,8 @@ def test_names_are_not_case_sensitive():
         ("--batch_size", "0", ["at least 1"]),
         ("--batch_size", "2.5", ["whole number"]),
         ("--image_size", "16", ["at least 32"]),
+        ("--mixed_precision", "float64", ["none", "bfloat16", "float16"]),
+        ("--clip_norm", "0", ["above 0"]),
         ("--zoomout_prob", "1.5", ["at most 1"]),
         ("--learning_rate", "0", ["above 0"]),
         ("--learning_rate", "nan", ["above 0"]),
@@ -177,13 +183,18 @@ SWA = ["--average_weights", "swa", "--average_start"]
 
 def validate(args):
     """Check training flags; their `AverageConfig`."""
-    inputs, optim, run = (
+    inputs, optim, run, step = (
         config.pick(kind, args)
-        for kind in (config.InputConfig, config.OptimConfig, config.RunConfig)
+        for kind in (config.InputConfig, config.OptimConfig, config.RunConfig, config.StepConfig)
     )
     average = config.average_config(args)
-    config.validate_training(config.model_config(args), inputs, optim, average, run)
+    config.validate_training(config.model_config(args), inputs, optim, average, run, step)
     return average
+
+
+def test_ema_is_short_for_the_moving_average():
+    short, long = training_args("--ema"), training_args("--average_weights", "ema")
+    assert vars(short) == vars(long)
 
 
 @pytest.mark.parametrize(
@@ -220,6 +231,7 @@ def test_an_average_has_the_settings_of_its_kind(flags, expected):
             [*SWA, "100", "--max_iterations", "99"],
             ["--average_start 100", "--max_iterations 99"],
         ),
+        (["--accumulate", "5"], ["--accumulate 5", "--batch_size 32"]),
         (["--segment", "--class_loss", "focal"], ["--class_loss", "--segment"]),
         (["--segment", "--box_loss", "giou"], ["--box_loss", "--segment"]),
     ],

@@ -5,12 +5,12 @@ import pytest
 
 from blitznet.boxes import xywh_to_yxyx
 from blitznet.coding import PriorCoder
-from blitznet.monitor import pixel_accuracy, prior_scores
+from blitznet.monitor import pixel_counts, prior_counts, scores
 from blitznet.priors import prior_boxes, prior_scales
 
 
-def _floats(scores):
-    return {name: float(value) for name, value in scores.items()}
+def _scores(counts):
+    return {name: float(value) for name, value in scores(counts).items()}
 
 
 def _logits(best, classes=4):
@@ -24,12 +24,12 @@ def test_prior_scores_by_hand():
     # Three positives: two are taken for objects, one of them for the right one. Two negatives
     # are taken for objects.
     expected = {"precision": 2 / 4, "recall": 2 / 3, "accuracy": 1 / 3, "positives": 3 / 2}
-    assert _floats(prior_scores(np.int32(best), labels)) == pytest.approx(expected)
+    assert _scores(prior_counts(np.int32(best), labels)) == pytest.approx(expected)
 
 
 def test_scores_without_anything_to_find_are_zero():
-    scores = _floats(prior_scores(np.int32([[0, 0]]), np.zeros((1, 2), np.int32)))
-    assert scores == dict.fromkeys(("precision", "recall", "accuracy", "positives"), 0)
+    found = _scores(prior_counts(np.int32([[0, 0]]), np.zeros((1, 2), np.int32)))
+    assert found == dict.fromkeys(("precision", "recall", "accuracy", "positives"), 0)
 
 
 def test_precision_and_recall_are_those_of_the_original():
@@ -48,16 +48,16 @@ def test_precision_and_recall_are_those_of_the_original():
         coder.encode(xywh_to_yxyx(np.float32(boxes)), np.int32(classes))[0]
         for boxes, classes in ground_truth
     ]
-    scores = _floats(prior_scores(np.argmax(confidence, -1).astype(np.int32), np.stack(labels)))
-    assert scores["precision"] == pytest.approx(0.0014018989, rel=1e-6)
-    assert scores["recall"] == pytest.approx(0.354838699, rel=1e-6)
-    assert scores["accuracy"] == 0
-    assert scores["positives"] == pytest.approx(62 / 3)
+    found = _scores(prior_counts(np.argmax(confidence, -1).astype(np.int32), np.stack(labels)))
+    assert found["precision"] == pytest.approx(0.0014018989, rel=1e-6)
+    assert found["recall"] == pytest.approx(0.354838699, rel=1e-6)
+    assert found["accuracy"] == 0
+    assert found["positives"] == pytest.approx(62 / 3)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32])
 def test_pixel_accuracy_by_hand(dtype):
     logits = _logits([[[0, 1], [2, 3]]])
     labels = np.array([[[0, 1], [3, 255]]], dtype)
-    assert float(pixel_accuracy(logits, labels)) == pytest.approx(2 / 3)
-    assert float(pixel_accuracy(logits, np.full_like(labels, 255))) == 0
+    assert _scores(pixel_counts(logits, labels)) == pytest.approx({"pixel_accuracy": 2 / 3})
+    assert _scores(pixel_counts(logits, np.full_like(labels, 255))) == {"pixel_accuracy": 0}

@@ -131,7 +131,8 @@ def test_losses(case, losses_inputs):
 def test_precision_and_recall(losses_inputs):
     _, confidence, _, _, prior_labels, _ = losses_inputs
     expected = expected_losses("batch")
-    found = monitor.prior_scores(PriorCoder(np.zeros((1, 4))).best_class(confidence), prior_labels)
+    predicted = PriorCoder(np.zeros((1, 4))).best_class(confidence)
+    found = monitor.scores(monitor.prior_counts(predicted, prior_labels))
     precision, recall = expected["metrics/train/precision"], expected["metrics/train/recall"]
     assert float(found["precision"]) == pytest.approx(precision, rel=1e-4)
     assert float(found["recall"]) == pytest.approx(recall, rel=1e-4)

@@ -46,8 +46,10 @@ def hard_negative_softmax(confidence, prior_labels, negative_ratio=3):
     wanted = tf.minimum(negative_ratio * count, tf.shape(prior_labels)[1] - count)
     # Cross-entropy is never negative, so positives at -1 are taken last.
     candidates = tf.reshape(tf.where(positive, -1.0, entropy), [-1])
-    hardest = tf.math.top_k(candidates, tf.maximum(wanted, 1), sorted=False).values
-    negatives = tf.where(wanted > 0, tf.reduce_sum(hardest), 0.0)
+    # All are ranked, since XLA must know how many.
+    ranked = tf.math.top_k(candidates, tf.size(candidates)).values
+    kept = tf.range(tf.size(candidates)) < wanted
+    negatives = tf.reduce_sum(tf.where(kept, ranked, 0.0))
     positives = tf.reduce_sum(tf.where(positive, entropy, 0.0))
     # top_k takes NaN last, which would hide it.
     return _nan_unless_finite(entropy, positives + negatives)

@@ -6,7 +6,8 @@ import re
 from tensorflow import keras
 
 from blitznet import choices, keys
-from blitznet.layers import Conv, LegacyResize, add_relu
+from blitznet.layers import Conv, LegacyResize, add_relu, as_float32
+from blitznet.layers import precision as computing_in
 from blitznet.models.heads import detection_head, segmentation_head
 from blitznet.priors import LARGE_IMAGE, priors_per_cell
 from blitznet.trunks import check_fits, get_trunk
@@ -33,6 +34,7 @@ def build_model(
     class_loss="softmax",
     weight_decay=5e-5,
     bn_decay=0.9,
+    precision="float32",
 ):
     """Build the network as a Keras functional graph (arXiv 1708.02813, sections 3.1 and 3.2).
 
@@ -56,6 +58,8 @@ def build_model(
         section 4.1).
       weight_decay: penalty `weight_decay * sum(w ** 2) / 2` on kernels, in `model.losses`.
       bn_decay: momentum of the moving batch-norm statistics.
+      precision: what the layers compute in, one of `choices.PRECISIONS`; weights, batch-norm
+        statistics and outputs are float32 in any case.
 
     Returns:
       A `keras.Model` from RGB pictures `[B, S, S, 3]` in [0, 1] to a dict of raw tensors:
@@ -71,28 +75,35 @@ def build_model(
     choices.check("resize", resize, RESIZES)
     choices.check("class_loss", class_loss, choices.CLASS_LOSSES)
     check_fits(trunk, image_size, x4=x4, head=head, det_kernel=det_kernel)
+    choices.check("precision", precision, choices.PRECISIONS)
     conv = Conv(bn_decay, weight_decay)
-    images = keras.Input((image_size, image_size, 3), name="images")
-    features = base.features(images, conv)
-    if base.sources:
-        sources = base.sources(features, conv)
-    else:
-        pyramid = _downscale(features, conv, base.downscale_unit, image_size)
-        sources = _upscale(pyramid, conv, top_fm, resize, finest="C2" if x4 else "C3")
+    with computing_in(precision):
+        images = keras.Input((image_size, image_size, 3), name="images")
+        features = base.features(images, conv)
+        if base.sources:
+            sources = base.sources(features, conv)
+        else:
+            pyramid = _downscale(features, conv, base.downscale_unit, image_size)
+            sources = _upscale(pyramid, conv, top_fm, resize, finest="C2" if x4 else "C3")
 
-    outputs = {}
-    if detect:
-        shared = head == "shared"
-        counts = priors_per_cell(len(sources), base.ratios)
-        start = -math.log(1 / _FOCAL_START - 1) if class_loss == "focal" else 0.0
-        for name, width, bias in ((keys.CONFIDENCE, num_classes, start), (keys.LOCATION, 4, 0.0)):
-            outputs[name] = detection_head(
-                sources, conv, width, counts, name, base.head_initializer, det_kernel, shared, bias
+        outputs = {}
+        if detect:
+            shared = head == "shared"
+            counts = priors_per_cell(len(sources), base.ratios)
+            start = -math.log(1 / _FOCAL_START - 1) if class_loss == "focal" else 0.0
+            initializer = base.head_initializer
+            for name, width, bias in (
+                (keys.CONFIDENCE, num_classes, start),
+                (keys.LOCATION, 4, 0.0),
+            ):
+                outputs[name] = detection_head(
+                    sources, conv, width, counts, name, initializer, det_kernel, shared, bias
+                )
+        if segment:
+            outputs[keys.SEGMENTATION] = segmentation_head(
+                sources, conv, num_classes, n_base_channels, seg_filter_size
             )
-    if segment:
-        outputs[keys.SEGMENTATION] = segmentation_head(
-            sources, conv, num_classes, n_base_channels, seg_filter_size
-        )
+        outputs = {name: as_float32(value, f"{name}_float32") for name, value in outputs.items()}
     return keras.Model(images, outputs, name="blitznet")
 
 

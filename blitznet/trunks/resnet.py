@@ -39,7 +39,7 @@ def basic_unit(x, conv, stride, name, depth):
 
 def _resnet(images, conv, root, blocks):
     """A root of `root` channels and blocks; `blocks` is a list of (unit, number of units)."""
-    x = CaffeInput(name="caffe_input")(images)
+    x = CaffeInput(name="caffe_input", dtype="float32")(images)
     x = keras.layers.ZeroPadding2D(3, name="conv1_pad")(x)
     x = conv.norm(x, root, 7, "conv1", stride=2, padding="valid")
     x = keras.layers.MaxPooling2D(3, 2, padding="same", name="pool1")(x)

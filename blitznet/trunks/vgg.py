@@ -24,7 +24,7 @@ _EXTRA = {
 def _features(images, conv, root):
     """conv3_3, conv4_3 and fc7 as C2, C3 and C4."""
     relu_conv = partial(conv.plain, activation="relu")
-    x = CaffeInput(name="caffe_input")(images)
+    x = CaffeInput(name="caffe_input", dtype="float32")(images)
     last = {}
     for block, (depth, count) in enumerate(_BLOCKS, start=1):
         for i in range(1, count + 1):
@@ -42,7 +42,10 @@ def _sources(features, conv, root):
     """conv4_3 normalised, fc7, and what the further blocks make of fc7."""
     relu_conv = partial(conv.plain, activation="relu")
     x = features["C4"]
-    sources = {"conv4_3": SpatialL2Norm(20.0, name="conv4_3_norm")(features["C3"]), "fc7": x}
+    sources = {
+        "conv4_3": SpatialL2Norm(20.0, name="conv4_3_norm", dtype="float32")(features["C3"]),
+        "fc7": x,
+    }
     for block, (mid, depth, stride, padding) in _EXTRA.items():
         x = relu_conv(mid * root, 1, f"{block}_1")(x)
         x = relu_conv(depth * root, 3, f"{block}_2", strides=stride, padding=padding)(x)

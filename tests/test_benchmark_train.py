@@ -1,0 +1,110 @@
+"""Benchmarks of the training step: their arithmetic by hand, their batch, their commands."""
+
+import json
+
+import numpy as np
+import pytest
+
+from blitznet import keys
+from tiny_run import MODEL
+from tools import benchmark, benchmark_measure, benchmark_steps, benchmark_train
+from toy_network import toy
+
+FAST = ["train", *MODEL, "--repeats", "2", "--warmup", "1", "--batch_size", "2"]
+
+
+@pytest.fixture
+def small_product(monkeypatch):
+    monkeypatch.setattr(benchmark_measure, "PRODUCT_SIDE", {"CPU": 32, "GPU": 32})
+
+
+def test_summary_by_hand():
+    measured = {
+        "batch_size": 4,
+        "step_flop": 3 * 10**9,
+        "step_seconds": [0.1, 0.2, 0.3, 0.4, 1.0],
+        "wait_seconds": [0.1, 0.0, 0.3, 0.0, 0.1],
+        "product_flop": 10**10,
+        "product_seconds": [0.5, 0.25, 0.2],
+    }
+    assert benchmark_train.summarise(measured) == pytest.approx(
+        {
+            "images_per_second": 8,  # 20 pictures in 2.0 + 0.5 s
+            "ms_mean": 400,
+            "ms_p50": 300,
+            "ms_p95": 880,
+            "gflop_per_second": 10,
+            "limit_gflop_per_second": 40,
+            "share_of_limit": 0.25,
+            "share_waiting": 0.2,
+        }
+    )
+
+
+def test_the_random_batch_has_targets_of_every_kind():
+    model, coder = toy()
+    batch = benchmark_steps.random_batch(model, coder, 4, 8)
+    labels = batch[keys.PRIOR_LABELS].numpy()
+    assert set(np.unique(labels)) == {0, 1, 2, 3}
+    assert 0.5 < np.count_nonzero(labels) / (8 * benchmark_steps._POSITIVES) < 2
+    assert set(np.unique(batch[keys.MASK])) == {0, 1, 2, 3}
+    assert batch[keys.IMAGE].shape == (8, 64, 64, 3)
+    assert batch[keys.PRIOR_OFFSETS].shape == (*labels.shape, 4)
+
+
+def test_the_command_prints_and_writes_the_same(small_product, eagerly, tmp_path, capsys):
+    report = tmp_path / "report.json"
+    assert benchmark.main([*FAST, "--accumulate", "2", "--json", str(report)]) == 0
+    result = json.loads(report.read_text())
+    assert len(result["step_seconds"]) == len(result["wait_seconds"]) == 2
+    assert result["step"]["accumulate"] == 2 and result["input"] == "one random batch"
+    assert result["summary"] == benchmark_train.summarise(result)
+    printed = capsys.readouterr().out
+    for name, value in benchmark_train.table_rows(result):
+        assert any(line.split("  ")[0] == name and value in line for line in printed.splitlines())
+
+
+def test_records_are_read_and_their_classes_count(small_product, eagerly, tiny_data, tmp_path):
+    report = tmp_path / "report.json"
+    records = tiny_data / "records" / "voc12-train-seg.json"
+    flags = ["--records", str(records), "--num_classes", "5", "--json", str(report)]
+    assert benchmark.main([*FAST, *flags]) == 0
+    result = json.loads(report.read_text())
+    assert result["network"]["num_classes"] == 21
+    assert result["input"] == str(records)
+    assert 0 <= result["summary"]["share_waiting"] < 1
+
+
+def test_parts_that_do_not_divide_the_batch_are_refused(capsys):
+    assert benchmark.main([*FAST, "--accumulate", "3"]) == 1
+    assert "--accumulate 3 does not divide --batch_size 2" in capsys.readouterr().err
+
+
+def test_memory_asks_a_process_for_each_cell(monkeypatch, tmp_path, capsys):
+    asked = []
+
+    def peak(flags, batch_size):
+        asked.append((tuple(flags), batch_size))
+        return len(asked) * 2**30
+
+    monkeypatch.setattr(benchmark_train, "peak_of_process", peak)
+    report = tmp_path / "report.json"
+    flags = ["--batch_sizes", "1", "2", "--json", str(report), "--", "--accumulate", "1"]
+    assert benchmark.main(["memory", *flags]) == 0
+    more = ("--accumulate", "1")
+    networks = [more, ("--x4", *more), ("--image_size", "512", *more)]
+    assert asked == [(network, size) for network in networks for size in (1, 2)]
+    rows = json.loads(report.read_text())["memory"]
+    assert rows[1]["peak_memory_bytes"] == {"1": 3 * 2**30, "2": 4 * 2**30}
+    line = next(line for line in capsys.readouterr().out.splitlines() if "--x4" in line)
+    assert line.split()[-2:] == ["3.00", "4.00"]
+
+
+def test_a_process_that_fails_is_named(capsys):
+    with pytest.raises(benchmark_train.StepFailed, match="--top_fm 6 .*exit code 1"):
+        benchmark_train.peak_of_process(["--top_fm", "6"], 1)
+
+
+@pytest.mark.slow
+def test_a_process_tells_its_peak():
+    assert 2**28 < benchmark_train.peak_of_process(MODEL, 1) < 2**34

@@ -1,0 +1,146 @@
+"""Timing training steps in this process, beside a matrix product."""
+
+import functools
+import itertools
+import time
+
+import tensorflow as tf
+from tensorflow import keras
+
+from blitznet import engine, keys, optim, runs
+from blitznet.loss_scaling import LossScale
+from blitznet.models.blitznet import segmentation_side
+from blitznet.progress import progress_bar
+from tools import benchmark_measure
+from tools.benchmark_train import FLOP_OF_A_STEP
+
+# Prior boxes that show an object: about as many as a picture of VOC has.
+_POSITIVES = 20
+_SEED = 0
+
+
+def measure_steps(network, step, batch_size, warmup, repeats, records=None):
+    """Time training steps, Adam's, of a network with random weights.
+
+    Args:
+      network: arguments of `build_model` that shape it.
+      step: dict of `config.StepConfig`.
+      batch_size: pictures of a step.
+      warmup, repeats: steps that do not count, and steps that do.
+      records: path of the .json of a set of records, whose classes are then the network's; None
+        for one random batch, again and again.
+
+    Returns:
+      A dict for JSON: `step_seconds` and `wait_seconds` for input of each step, `step_flop` (three
+      times the forward pass), `product_seconds` and `product_flop` of the matrix product, and
+      what was measured where.
+
+    Raises:
+      ValueError: arguments do not go together, or `records` are not what they should be.
+      OSError: `records` cannot be read.
+    """
+    keras.utils.set_random_seed(_SEED)
+    opened = _open(records)
+    if opened:
+        network = {**network, "num_classes": len(opened[0].class_names) + 1}
+    model, coder = _build(network, step)
+    flop = FLOP_OF_A_STEP * _forward_flop(model, batch_size)
+    scale = LossScale() if step["mixed_precision"] == "float16" else None
+    train_step = engine.make_train_step(
+        model,
+        optim.build_optimizer("adam", model, loss_scale=scale),
+        coder,
+        settings=engine.StepSettings(step["accumulate"], step["clip_norm"], step["xla"]),
+    )
+    if opened:
+        batches = _batches(opened, model, coder, batch_size)
+    else:
+        batches = itertools.repeat(random_batch(model, coder, network["num_classes"], batch_size))
+    product, product_flop = benchmark_measure.matrix_product(
+        benchmark_measure.PRODUCT_SIDE[benchmark_measure.device_type()]
+    )
+    steps, waits, products = _time_steps(train_step, iter(batches), product, warmup, repeats)
+    return {
+        "network": network,
+        "step": step,
+        "batch_size": batch_size,
+        "input": str(records) if records else "one random batch",
+        "warmup": warmup,
+        "step_flop": flop,
+        "step_seconds": steps,
+        "wait_seconds": waits,
+        "product_flop": product_flop,
+        "product_seconds": products,
+        "environment": benchmark_measure.environment(),
+    }
+
+
+def random_batch(model, coder, num_classes, batch_size):
+    """A batch of noise as `datasets.pipeline.training_dataset` shapes it."""
+    side = model.input_shape[1]
+
+    def draw(shape, high, seed, low=0, dtype=tf.int32):
+        return tf.random.stateless_uniform(shape, (_SEED, seed), low, high, dtype)
+
+    batch = {
+        keys.IMAGE: draw((batch_size, side, side, 3), 1.0, 0, dtype=tf.float32),
+        keys.FILENAME: tf.fill([batch_size], "noise"),
+    }
+    if coder is not None:
+        shape = (batch_size, len(coder.priors))
+        positive = draw(shape, shape[1], 1) < _POSITIVES
+        batch[keys.PRIOR_LABELS] = tf.where(positive, draw(shape, num_classes, 2, low=1), 0)
+        batch[keys.PRIOR_OFFSETS] = tf.random.stateless_normal((*shape, 4), (_SEED, 3))
+    grid = segmentation_side(model)
+    if grid:
+        mask = draw((batch_size, grid, grid), num_classes, 4)
+        batch[keys.MASK] = tf.cast(mask, tf.uint8)
+    return batch
+
+
+def _build(network, step):
+    precision = step["mixed_precision"]
+    return runs.build(
+        {"model": runs.full_shape(network)},
+        weight_decay=5e-5,
+        precision="float32" if precision == "none" else precision,
+    )
+
+
+def _forward_flop(model, batch_size):
+    """Of the forward pass of inference."""
+    forward = tf.function(lambda images: model(images, training=False))
+    images = tf.TensorSpec((batch_size, *model.input_shape[1:]))
+    return benchmark_measure.graph_flop(forward.get_concrete_function(images))
+
+
+def _open(records):
+    if records is None:
+        return []
+    from datasets import custom
+
+    return custom.open_custom([str(records)], None)
+
+
+def _batches(opened, model, coder, batch_size):
+    from datasets.pipeline import TrainingInput, training_dataset
+
+    settings = TrainingInput(
+        model.input_shape[1], segmentation_side(model), coder, batch_size, seed=_SEED
+    )
+    return training_dataset(opened, settings)
+
+
+def _time_steps(train_step, batches, product, warmup, repeats):
+    """Seconds of each step that counts, of waiting for its batch, and of the products between."""
+    bar = progress_bar(warmup + repeats, "steps")
+    steps, waits, products = [], [], []
+    for done in range(1, warmup + repeats + 1):
+        began = time.perf_counter()
+        batch = next(batches)
+        waits.append(time.perf_counter() - began)
+        steps.append(benchmark_measure.seconds_of(functools.partial(train_step, batch)))
+        products.append(benchmark_measure.seconds_of(product))
+        bar.update(done)
+    bar.finish()
+    return steps[warmup:], waits[warmup:], products[warmup:]

@@ -1,0 +1,216 @@
+"""The commands `train` and `memory` of tools.benchmark: training steps on random targets."""
+
+import argparse
+import dataclasses
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from tabulate import tabulate
+
+import config
+import paths
+
+# Of the forward pass; the backward pass computes gradients of inputs and of kernels.
+FLOP_OF_A_STEP = 3
+_MEMORY_NETWORKS = {
+    "BlitzNet300": [],
+    "BlitzNet300 --x4": ["--x4"],
+    "BlitzNet512": ["--image_size", "512"],
+}
+_MEMORY_BATCHES = (1, 2, 4, 8)
+
+
+class StepFailed(ValueError):
+    """A training step in another process failed."""
+
+
+def add_command(commands):
+    """Add the commands to the subparsers of tools.benchmark."""
+    _add_train_command(commands)
+    _add_memory_command(commands)
+
+
+def _add_train_command(commands):
+    parser = commands.add_parser(
+        "train",
+        help="training steps, with random weights",
+        description="Time training steps of a network with random weights on one random batch, "
+        "or on records, and a large float32 matrix product in between: the machine's limit.",
+        epilog="example: python -m tools.benchmark train --x4 --batch_size 4",
+    )
+    parser.set_defaults(command=train)
+    count = config.number_in(1, kind=int)
+
+    def add(flag, default, help, kind=count):
+        help = f"{help} (default: %(default)s)"
+        parser.add_argument(flag, type=kind, default=default, metavar="N", help=help)
+
+    add("--num_classes", 21, "classes with the background", config.number_in(2, kind=int))
+    add("--batch_size", 4, "pictures of a step")
+    add("--repeats", 20, "steps that count")
+    add("--warmup", 2, "steps before, which do not count", config.number_in(0, kind=int))
+    parser.add_argument(
+        "--records",
+        type=Path,
+        metavar="FILE",
+        help="the .json of a set of records, read and augmented as in training; its classes count",
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the figures and every step's time")
+    config.add_model_flags(parser)
+    config.add_flags(parser, config.StepConfig, "computation of a step")
+
+
+def _add_memory_command(commands):
+    parser = commands.add_parser(
+        "memory",
+        help="peak memory of training steps, by batch size",
+        description="Peak resident memory of two training steps, each network and batch size in "
+        "a fresh process.",
+        epilog="example: python -m tools.benchmark memory --batch_sizes 1 2 4 8",
+    )
+    parser.set_defaults(command=memory)
+    count = config.number_in(1, kind=int)
+    parser.add_argument(
+        "--batch_sizes",
+        type=count,
+        nargs="+",
+        default=list(_MEMORY_BATCHES),
+        metavar="N",
+        help=f"pictures of a step (default: {' '.join(map(str, _MEMORY_BATCHES))})",
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the figures")
+    parser.add_argument("flags", nargs=argparse.REMAINDER, help="-- FLAGS of the command train")
+
+
+def train(args):
+    """The command `train`: measure, print, write JSON."""
+    from tools import benchmark_steps
+
+    shape = dataclasses.asdict(config.model_config(args))
+    step = config.pick(config.StepConfig, args)
+    if args.batch_size % step.accumulate:
+        raise ValueError(
+            f"--accumulate {step.accumulate} does not divide --batch_size {args.batch_size}"
+        )
+    result = benchmark_steps.measure_steps(
+        {"num_classes": args.num_classes, **shape},
+        dataclasses.asdict(step),
+        args.batch_size,
+        args.warmup,
+        args.repeats,
+        args.records,
+    )
+    result["peak_memory_bytes"] = peak_memory()
+    result["summary"] = summarise(result)
+    print(tabulate(table_rows(result), disable_numparse=True))
+    _write(args.json, result)
+
+
+def memory(args):
+    """The command `memory`: a table of peak memory, a process for each cell."""
+    flags = [flag for flag in args.flags if flag != "--"]
+    rows = []
+    for name, network in _MEMORY_NETWORKS.items():
+        measured = [peak_of_process([*network, *flags], size) for size in args.batch_sizes]
+        rows.append({"network": name, "peak_memory_bytes": dict(zip(args.batch_sizes, measured))})
+    headers = ["GiB at peak", *(f"batch {size}" for size in args.batch_sizes)]
+    cells = [
+        [row["network"], *(size / 2**30 for size in row["peak_memory_bytes"].values())]
+        for row in rows
+    ]
+    print(tabulate(cells, headers=headers, floatfmt=".2f"))
+    _write(args.json, {"flags": flags, "memory": rows})
+
+
+def peak_of_process(flags, batch_size):
+    """Peak memory in bytes of two training steps in a process of their own.
+
+    Raises:
+      StepFailed: the process failed; its message is on standard error.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        report = Path(scratch) / "report.json"
+        command = [sys.executable, "-m", "tools.benchmark", "train", *flags]
+        command += ["--batch_size", str(batch_size), "--warmup", "1", "--repeats", "1"]
+        process = subprocess.run(
+            [*command, "--json", str(report)],
+            cwd=paths.CHECKOUT,
+            stdout=subprocess.DEVNULL,
+        )
+        if process.returncode:
+            raise StepFailed(
+                f"{' '.join(command)} ended with exit code {process.returncode}; its message, if "
+                "there was one, is above (-9: memory ran out)"
+            )
+        return json.loads(report.read_text())["peak_memory_bytes"]
+
+
+def peak_memory():
+    """The most resident memory that this process has had, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def summarise(measured):
+    """Figures of what `benchmark_steps.measure_steps` measured.
+
+    Returns:
+      dict: `images_per_second` of whole steps, waiting included; `ms_mean`, `ms_p50`, `ms_p95` of
+      a step without waiting; at the median times, `gflop_per_second` and
+      `limit_gflop_per_second`, and their ratio `share_of_limit`; `share_waiting`, waiting for
+      input / all.
+    """
+    seconds, waited = np.array(measured["step_seconds"]), np.array(measured["wait_seconds"])
+    whole = seconds.sum() + waited.sum()
+    speed = measured["step_flop"] / np.median(seconds)
+    limit = measured["product_flop"] / np.median(measured["product_seconds"])
+    figures = {
+        "images_per_second": measured["batch_size"] * len(seconds) / whole,
+        "ms_mean": seconds.mean() * 1e3,
+        "ms_p50": np.percentile(seconds, 50) * 1e3,
+        "ms_p95": np.percentile(seconds, 95) * 1e3,
+        "gflop_per_second": speed / 1e9,
+        "limit_gflop_per_second": limit / 1e9,
+        "share_of_limit": speed / limit,
+        "share_waiting": waited.sum() / whole,
+    }
+    return {name: float(value) for name, value in figures.items()}
+
+
+def table_rows(measured):
+    """`[(what, value as text)]` of a measurement with its `summary`."""
+    summary, where, shape = (measured[k] for k in ("summary", "environment", "network"))
+    step = measured["step"]
+    return [
+        ("images/s, mean", f"{summary['images_per_second']:.2f}"),
+        ("ms a step, mean", f"{summary['ms_mean']:.0f}"),
+        ("ms a step, p50", f"{summary['ms_p50']:.0f}"),
+        ("ms a step, p95", f"{summary['ms_p95']:.0f}"),
+        ("GFLOP a step, 3 x forward", f"{measured['step_flop'] / 1e9:.1f}"),
+        ("GFLOP/s", f"{summary['gflop_per_second']:.1f}"),
+        ("GFLOP/s of a float32 matrix product", f"{summary['limit_gflop_per_second']:.1f}"),
+        ("share of that limit", f"{summary['share_of_limit']:.3f}"),
+        ("share waited for input", f"{summary['share_waiting']:.3f}"),
+        ("peak memory, GiB", f"{measured['peak_memory_bytes'] / 2**30:.2f}"),
+        ("network", f"{shape['trunk']} {shape['image_size']}{' x4' if shape['x4'] else ''}"),
+        ("batch size", f"{measured['batch_size']} in {step['accumulate']} parts"),
+        ("input", measured["input"]),
+        ("mixed precision", step["mixed_precision"]),
+        ("XLA, norm clipped at", f"{step['xla']}, {step['clip_norm']}"),
+        ("TensorFlow, Keras", f"{where['tensorflow']}, {where['keras']}"),
+        ("device", where["device"]),
+        ("threads", where["threads"]),
+        ("processor", where["cpu"]),
+    ]
+
+
+def _write(path, result):
+    if path:
+        from blitznet import runs
+
+        runs.write_json(Path(path), result)
