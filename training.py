@@ -34,7 +34,7 @@ def run(args):
     """From parsed flags to a trained run; the exit code."""
     from tensorflow import keras
 
-    from blitznet import choices, engine, optim, runs
+    from blitznet import choices, engine, optim, progress, runs
     from blitznet.losses.detection import make_detection_loss
 
     model_config = config.model_config(args)
@@ -70,7 +70,7 @@ def run(args):
     tell_flags(run_dir, description["flags"], start)
     runs.write_flags(run_dir, description)
 
-    batches = make_batches(record_sets, inputs, model, coder, start)
+    batches = progress.Timed(make_batches(record_sets, inputs, model, coder, start))
     reports = engine.train(
         engine.make_train_step(model, optimizer, coder, prior_loss),
         optimizer,
@@ -86,7 +86,7 @@ def run(args):
         settings.max_iterations,
     )
     recorder = Recorder(args, run_dir, model, optimizer, coder, description["class_names"])
-    return recorder.follow(reports, start)
+    return recorder.follow(reports, start, batches)
 
 
 def open_records(args, inputs, model_config):
@@ -274,20 +274,20 @@ class Recorder:
         settings = config.pick(DetectionSettings, args)
         self._predict = engine.make_predict(model, coder, settings)
 
-    def follow(self, reports, start):
-        """Consume the reports of all steps; the exit code."""
+    def follow(self, reports, start, batches):
+        """Consume the reports of all steps on `progress.Timed` batches; the exit code."""
         from blitznet import checkpoints
         from blitznet.engine import catch_signals
         from blitznet.progress import TrainingProgress
 
         stop, step = self._args.max_iterations, start
-        progress = TrainingProgress(stop, self._args.batch_size)
+        progress = TrainingProgress(stop, self._args.batch_size, batches)
         with catch_signals(signal.SIGINT, signal.SIGTERM) as caught:
             for report in reports:
                 step = report.step
                 progress.show(report)
                 if step % self._args.summary_every == 0:
-                    self._writer.scalars(report, progress.images_per_second)
+                    self._writer.scalars(report, progress.speed)
                 due = step % self._args.save_every == 0 or step == stop
                 # Looked at once: a signal that comes later waits for the next step.
                 stopping = bool(caught) and step < stop
