@@ -244,6 +244,7 @@ def make_batches(record_sets, inputs, model, coder, start):
     from blitznet.models.blitznet import segmentation_side
     from datasets.damage import naming_damaged
     from datasets.pipeline import TrainingInput, training_dataset
+    from datasets.service import through_service
 
     settings = TrainingInput(
         image_size=model.input_shape[1],
@@ -256,7 +257,14 @@ def make_batches(record_sets, inputs, model, coder, start):
         ignore_label=record_sets[0].ignore_label,
         seed=inputs.seed,
     )
-    return naming_damaged(training_dataset(record_sets, settings, start), record_sets)
+    batches = training_dataset(record_sets, settings, start)
+    if inputs.data_service:
+        batches = through_service(batches, inputs.data_service)
+        print(
+            f"batches come from the tf.data service at {inputs.data_service}: from several workers "
+            "in no fixed order, so that the run cannot be repeated or resumed to the last bit"
+        )
+    return naming_damaged(batches, record_sets)
 
 
 class Recorder:
