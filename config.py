@@ -41,6 +41,14 @@ def run_name(text):
     return text
 
 
+def address(text):
+    """An argparse type: `HOST:PORT`."""
+    host, colon, port = text.rpartition(":")
+    if not (host and colon and port.isdecimal() and 0 < int(port) < 65536):
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, such as cpu1:5050")
+    return text
+
+
 _POSITIVE_INT = number_in(1, kind=int)
 _COUNT = number_in(0, kind=int)
 _POSITIVE = number_in(0, exclusive=True)
@@ -159,6 +167,14 @@ class InputConfig(DataConfig):
     )
     zoomout_prob: float = flag(0.5, "probability of the zoom-out", _SHARE, "P")
     seed: int = flag(0, "seed of weights and input", _COUNT, "N")
+    data_service: str = flag(
+        None,
+        "let the tf.data service there make the batches (tools.data_service starts one); with "
+        "several workers their order is left to chance and a resumed run is not exactly that of an "
+        "uninterrupted one",
+        address,
+        "HOST:PORT",
+    )
 
 
 @dataclass(frozen=True)

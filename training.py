@@ -34,7 +34,7 @@ def run(args):
     """From parsed flags to a trained run; the exit code."""
     from tensorflow import keras
 
-    from blitznet import choices, engine, optim, runs
+    from blitznet import choices, engine, optim, progress, runs
     from blitznet.losses.detection import make_detection_loss
 
     model_config = config.model_config(args)
@@ -72,7 +72,7 @@ def run(args):
     tell_flags(run_dir, description["flags"], start)
     runs.write_flags(run_dir, description)
 
-    batches = make_batches(record_sets, inputs, model, coder, start)
+    batches = progress.Timed(make_batches(record_sets, inputs, model, coder, start))
     reports = engine.train(
         engine.make_train_step(
             model,
@@ -94,7 +94,7 @@ def run(args):
         settings.max_iterations,
     )
     recorder = Recorder(args, run_dir, model, optimizer, coder, description["class_names"])
-    return recorder.follow(reports, start)
+    return recorder.follow(reports, start, batches)
 
 
 def open_records(args, inputs, model_config):
@@ -258,6 +258,7 @@ def make_batches(record_sets, inputs, model, coder, start):
     from blitznet.models.blitznet import segmentation_side
     from datasets.damage import naming_damaged
     from datasets.pipeline import TrainingInput, training_dataset
+    from datasets.service import through_service
 
     settings = TrainingInput(
         image_size=model.input_shape[1],
@@ -270,7 +271,14 @@ def make_batches(record_sets, inputs, model, coder, start):
         ignore_label=record_sets[0].ignore_label,
         seed=inputs.seed,
     )
-    return naming_damaged(training_dataset(record_sets, settings, start), record_sets)
+    batches = training_dataset(record_sets, settings, start)
+    if inputs.data_service:
+        batches = through_service(batches, inputs.data_service)
+        print(
+            f"batches come from the tf.data service at {inputs.data_service}: from several workers "
+            "in no fixed order, so that the run cannot be repeated or resumed to the last bit"
+        )
+    return naming_damaged(batches, record_sets)
 
 
 class Recorder:
@@ -288,20 +296,20 @@ class Recorder:
         settings = config.pick(DetectionSettings, args)
         self._predict = engine.make_predict(model, coder, settings)
 
-    def follow(self, reports, start):
-        """Consume the reports of all steps; the exit code."""
+    def follow(self, reports, start, batches):
+        """Consume the reports of all steps on `progress.Timed` batches; the exit code."""
         from blitznet import checkpoints
         from blitznet.engine import catch_signals
         from blitznet.progress import TrainingProgress
 
         stop, step = self._args.max_iterations, start
-        progress = TrainingProgress(stop, self._args.batch_size)
+        progress = TrainingProgress(stop, self._args.batch_size, batches)
         with catch_signals(signal.SIGINT, signal.SIGTERM) as caught:
             for report in reports:
                 step = report.step
                 progress.show(report)
                 if step % self._args.summary_every == 0:
-                    self._writer.scalars(report, progress.images_per_second)
+                    self._writer.scalars(report, progress.speed)
                 due = step % self._args.save_every == 0 or step == stop
                 # Looked at once: a signal that comes later waits for the next step.
                 stopping = bool(caught) and step < stop

@@ -23,8 +23,16 @@ def pairwise_iou(first, second):
 
     Widths and heights are not negative. 0 where the union is empty.
     """
-    x1, y1, w1, h1 = (side[:, None] for side in tf.unstack(first, axis=1))
-    x2, y2, w2, h2 = tf.unstack(second, axis=1)
+    sides = (side[:, None] for side in tf.unstack(first, axis=1))
+    return iou_of_sides(sides, tf.unstack(second, axis=1))
+
+
+def iou_of_sides(first, second):
+    """IoU of boxes of which each is given as its `x, y, w, h`, tensors that broadcast.
+
+    As `pairwise_iou`, for who has taken the sides apart already.
+    """
+    (x1, y1, w1, h1), (x2, y2, w2, h2) = first, second
     width = tf.minimum(x1 + w1, x2 + w2) - tf.maximum(x1, x2)
     height = tf.minimum(y1 + h1, y2 + h2) - tf.maximum(y1, y2)
     intersection = tf.maximum(width, 0.0) * tf.maximum(height, 0.0)

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from blitznet import choices
-from blitznet.boxes import pairwise_iou, yxyx_to_xywh
+from blitznet.boxes import iou_of_sides, yxyx_to_xywh
 
 
 class PriorCoder:
@@ -24,6 +24,7 @@ class PriorCoder:
     ):
         choices.check("class_loss", class_loss, choices.CLASS_LOSSES)
         self.priors = tf.constant(priors, tf.float32)
+        self._prior_sides = tf.unstack(self.priors, axis=1)
         self.class_loss = class_loss
         self._iou_threshold = iou_threshold
         self._variances = tf.constant(variances, tf.float32)
@@ -93,15 +94,27 @@ class PriorCoder:
         return location[..., :2] * size + centre - wh / 2, wh
 
     def _match(self, boxes):
-        """Index of the `xywh` box of each prior `[P]` int32, -1 for none."""
-        number = tf.shape(boxes)[0]
-        # A column of zeros stands for "no box", so that N = 0 needs no branch.
-        iou = tf.pad(pairwise_iou(self.priors, boxes), [[0, 0], [0, 1]])
-        best = tf.argmax(iou, axis=1, output_type=tf.int32)
-        matched = tf.where(tf.reduce_max(iou, axis=1) >= self._iou_threshold, best, -1)
+        """Index of the `xywh` box of each prior `[P]` int32, -1 for none.
 
-        claims = tf.argmax(iou[:, :-1], axis=0, output_type=tf.int32)
-        claimant = tf.math.unsorted_segment_min(tf.range(number), claims, tf.shape(iou)[0])
+        Box by box, so that memory does not grow with the number of boxes.
+        """
+        number, shape = tf.shape(boxes)[0], self.priors.shape[:1]
+
+        def add(index, highest, best, claims):
+            iou = iou_of_sides(tf.unstack(boxes[index]), self._prior_sides)
+            # Not >=: of boxes that overlap a prior alike, the first one has it.
+            best = tf.where(iou > highest, index, best)
+            claims = claims.write(index, tf.argmax(iou, output_type=tf.int32))
+            return index + 1, tf.maximum(iou, highest), best, claims
+
+        none = tf.fill(shape, -1)
+        claims = tf.TensorArray(tf.int32, number, element_shape=[])
+        start = 0, tf.zeros(shape), none, claims
+        _, highest, best, claims = tf.while_loop(
+            lambda index, *_: index < number, add, start, parallel_iterations=1
+        )
+        matched = tf.where(highest >= self._iou_threshold, best, none)
+        claimant = tf.math.unsorted_segment_min(tf.range(number), claims.stack(), shape[0])
         return tf.where(claimant < number, claimant, matched)
 
     def _offsets(self, boxes, priors):

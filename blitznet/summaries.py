@@ -14,15 +14,16 @@ class SummaryWriter:
     def __init__(self, run_dir):
         self._writer = tf.summary.create_file_writer(str(run_dir))
 
-    def scalars(self, report, images_per_second):
-        """Losses, scores, learning rate and speed of an `engine.StepReport`."""
+    def scalars(self, report, speed):
+        """Losses, scores and learning rate of an `engine.StepReport`, and a dict of its speed."""
         with self._writer.as_default(step=report.step):
             for name, value in report.losses.items():
                 tf.summary.scalar(f"loss/{name}", value)
             for name, value in report.scores.items():
                 tf.summary.scalar(f"train/{name}", value)
             tf.summary.scalar("learning_rate", report.rate)
-            tf.summary.scalar("images_per_second", images_per_second)
+            for name, value in speed.items():
+                tf.summary.scalar(name, value)
         self._writer.flush()
 
     def pictures(self, report, predict, coder, class_names):

@@ -1,9 +1,10 @@
 """Training augmentation on one example; image, boxes, labels and mask move together.
 
 Geometry is collected as a `window`: the frame of the augmented picture in the coordinates of
-the stored one, `ymin, xmin, ymax, xmax`, which may reach beyond [0, 1]. Boxes always refer to
-the current frame. `render` samples the pixels once, at the end, so a zoom-out by four never
-makes a canvas of sixteen times the pixels.
+the stored one, or where `mirrored` is true of the stored one with left and right exchanged,
+`ymin, xmin, ymax, xmax`, which may reach beyond [0, 1]. Boxes always refer to the current frame.
+`render` samples the pixels once, at the end, so a zoom-out by four never makes a canvas of
+sixteen times the pixels.
 
 Every random operation takes a seed `[2]` and is a pure function of it. Spec section 10.
 """
@@ -14,6 +15,7 @@ from blitznet import keys
 from blitznet.imaging import MEAN_RGB
 
 WINDOW = "window"
+MIRRORED = "mirrored"
 BACKGROUND = 0
 
 _PER_OBJECT = {keys.BOXES, keys.LABELS, keys.DIFFICULT, keys.IS_CROWD, keys.AREA}
@@ -23,13 +25,15 @@ _CROP_OVERLAPS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
 
 def whole_frame(example):
     """The example with a window that shows the stored picture as it is."""
-    return {**example, WINDOW: tf.constant([0.0, 0.0, 1.0, 1.0])}
+    window = tf.constant([0.0, 0.0, 1.0, 1.0])
+    return {**example, WINDOW: window, MIRRORED: tf.constant(False)}
 
 
 def keep(example, chosen):
     """The example with only those objects for which `chosen` bool `[N]` is true."""
+    index = tf.where(chosen)[:, 0]
     per_object = _PER_OBJECT & example.keys()
-    return {**example, **{key: tf.boolean_mask(example[key], chosen) for key in per_object}}
+    return {**example, **{key: tf.gather(example[key], index) for key in per_object}}
 
 
 def photometric(example, seed):
@@ -67,7 +71,9 @@ def photometric(example, seed):
         in_order(hue, saturation, contrast, brightness),
     )
     image = tf.switch_case(_random_int(seeds[4], len(orders)), orders)
-    return {**example, keys.IMAGE: tf.clip_by_value(image, 0.0, 1.0)}
+    # One pass over the pixels, where tf.clip_by_value takes two.
+    image = tf.raw_ops.ClipByValue(t=image, clip_value_min=0.0, clip_value_max=1.0)
+    return {**example, keys.IMAGE: image}
 
 
 def zoom_out(example, seed, probability):
@@ -105,22 +111,16 @@ def random_crop(example, seed):
 
 
 def random_flip(example, seed):
-    """Mirror left and right with probability 1/2.
+    """Mirror left and right with probability 1/2: `render` takes the columns in that order.
 
-    Before `render`, whose sampling is not symmetric: mirrored afterwards, image and mask would
-    be shifted against each other by nearly a pixel of the mask.
+    Mirrored after `render`, whose sampling is not symmetric, image and mask would be shifted
+    against each other by nearly a pixel of the mask.
     """
-
-    def mirrored():
-        pixels = [key for key in (keys.IMAGE, keys.MASK) if key in example]
-        return {
-            **example,
-            **{key: tf.reverse(example[key], axis=[1]) for key in pixels},
-            **{key: _mirrored(example[key]) for key in (WINDOW, keys.BOXES)},
-        }
-
     flip = tf.random.stateless_uniform([], seed) < 0.5
-    return tf.cond(flip, mirrored, lambda: dict(example))
+    mirrored = {
+        key: tf.where(flip, _mirrored(example[key]), example[key]) for key in (WINDOW, keys.BOXES)
+    }
+    return {**example, **mirrored, MIRRORED: flip}
 
 
 def render(example, image_size, mask_side, unlabelled):
@@ -129,30 +129,57 @@ def render(example, image_size, mask_side, unlabelled):
     Beyond the stored picture the image shows the mean colour; the mask is background, or
     `unlabelled` where the example has no mask. Boxes under 2 / S wide or high are dropped.
     """
-    window = example[WINDOW]
-    image = sample_bilinear(example[keys.IMAGE], window, image_size, tf.constant(_MEAN_COLOUR))
+    window, mirrored = example[WINDOW], example[MIRRORED]
+    colour = tf.constant(_MEAN_COLOUR)
+    image = sample_bilinear(example[keys.IMAGE], window, image_size, colour, mirrored)
     example = {**example, keys.IMAGE: image}
     if mask_side:
         fill = tf.cast(tf.where(example[keys.HAS_MASK], BACKGROUND, unlabelled), tf.uint8)
-        example[keys.MASK] = sample_nearest(example[keys.MASK], window, mask_side, fill)
+        example[keys.MASK] = sample_nearest(example[keys.MASK], window, mask_side, fill, mirrored)
     boxes = example[keys.BOXES]
     return keep(example, tf.reduce_all(boxes[:, 2:] - boxes[:, :2] >= 2 / image_size, axis=1))
 
 
-def sample_bilinear(image, window, side, fill):
-    """`[H, W, D]` -> float `[side, side, D]`: the window, TF1 sampling, `fill` `[D]` outside."""
-    rows, row_inside = _positions(window[0], window[2], tf.shape(image)[0], side)
-    columns, column_inside = _positions(window[1], window[3], tf.shape(image)[1], side)
-    sampled = _interpolate(_interpolate(image, rows, axis=0), columns, axis=1)
-    return tf.where((row_inside[:, None] & column_inside)[..., None], sampled, fill)
+def sample_bilinear(image, window, side, fill, mirrored=False):
+    """`[H, W, D]` -> float `[side, side, D]`: the window, TF1 sampling, `fill` `[D]` outside.
+
+    With `mirrored`, a bool scalar, the window refers to the image with left and right exchanged.
+    Only what the window shows of the image is computed.
+    """
+    depth = image.shape[-1]
+    height, width = tf.unstack(tf.shape(image)[:2])
+    rows, above = _visible(window[0], window[2], height, side)
+    columns, left = _visible(window[1], window[3], width, side)
+    # Rows are vectors here: arithmetic and broadcasting over a last axis of three are slow.
+    lower, upper, weight = _neighbours(rows, height)
+    lines = tf.reshape(image, [height, width * depth])
+    lines = _between(tf.gather(lines, lower), tf.gather(lines, upper), weight[:, None])
+
+    lower, upper, weight = _neighbours(columns, width)
+    pixels = tf.reshape(lines, [tf.size(rows), width, depth])
+    low, high = (
+        tf.reshape(
+            tf.gather(pixels, _as_stored(index, width, mirrored), axis=1),
+            [tf.size(rows), tf.size(columns) * depth],
+        )
+        for index in (lower, upper)
+    )
+    shown = _between(low, high, tf.repeat(weight, depth))
+    framed = _framed(shown, above, left * depth, tf.tile(fill, [side]), side)
+    return tf.reshape(framed, [side, side, depth])
 
 
-def sample_nearest(mask, window, side, fill):
-    """`[H, W]` -> `[side, side]`: the window by TF1 nearest sampling, `fill` outside."""
-    rows, row_inside = _positions(window[0], window[2], tf.shape(mask)[0], side)
-    columns, column_inside = _positions(window[1], window[3], tf.shape(mask)[1], side)
-    for axis, positions in enumerate((rows, columns)):
-        mask = tf.gather(mask, tf.cast(positions, tf.int32), axis=axis)
+def sample_nearest(mask, window, side, fill, mirrored=False):
+    """`[H, W]` -> `[side, side]`: the window by TF1 nearest sampling, `fill` outside.
+
+    `mirrored` as for `sample_bilinear`.
+    """
+    height, width = tf.unstack(tf.shape(mask))
+    rows, row_inside = _positions(window[0], window[2], height, side)
+    columns, column_inside = _positions(window[1], window[3], width, side)
+    mask = tf.gather(mask, tf.cast(rows, tf.int32))
+    columns = _as_stored(tf.cast(columns, tf.int32), width, mirrored)
+    mask = tf.gather(mask, columns, axis=1)
     return tf.where(row_inside[:, None] & column_inside, mask, fill)
 
 
@@ -165,12 +192,43 @@ def _positions(low, high, length, side):
     return tf.clip_by_value(at, 0.0, length - 1 / 1024), inside
 
 
-def _interpolate(image, at, axis):
+def _visible(low, high, length, side):
+    """Those of the `_positions` that are inside, which follow each other; how many come before."""
+    at, inside = _positions(low, high, length, side)
+    shown = tf.where(inside)[:, 0]
+    before = tf.cast(tf.reduce_min(tf.concat([shown, [side]], axis=0)), tf.int32)
+    return tf.gather(at, shown), before
+
+
+def _neighbours(at, length):
+    """Indices of the two pixels round each position, and the weight of the second."""
     lower = tf.cast(at, tf.int32)
-    upper = tf.minimum(lower + 1, tf.shape(image)[axis] - 1)
-    weight = tf.reshape(at - tf.cast(lower, tf.float32), [-1, 1, 1] if axis == 0 else [-1, 1])
-    low, high = tf.gather(image, lower, axis=axis), tf.gather(image, upper, axis=axis)
+    return lower, tf.minimum(lower + 1, length - 1), at - tf.cast(lower, tf.float32)
+
+
+def _as_stored(columns, width, mirrored):
+    return tf.where(mirrored, width - 1 - columns, columns)
+
+
+def _between(low, high, weight):
     return low + (high - low) * weight
+
+
+def _framed(shown, above, left, edge, side):
+    """`shown` `[n, m]` so far down and right in `[side, M]` of which every row is `edge` `[M]`."""
+    count, length = tf.unstack(tf.shape(shown))
+
+    def surround(rows, columns):
+        return tf.broadcast_to(columns, [rows, tf.size(columns)])
+
+    def frame():
+        beside = surround(count, edge[:left]), shown, surround(count, edge[left + length :])
+        lines = tf.concat(beside, axis=1)
+        rest = surround(side - count - above, edge)
+        return tf.concat([surround(above, edge), lines, rest], axis=0)
+
+    full = (count == side) & (length == tf.size(edge))
+    return tf.cond(full, lambda: shown, frame)
 
 
 def _mirrored(boxes):

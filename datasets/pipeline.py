@@ -1,5 +1,6 @@
 """tf.data assembly: records -> augmented, matched batches; records -> evaluation batches."""
 
+import os
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -52,12 +53,11 @@ def training_dataset(record_sets, settings, start_step=0):
       `prior_labels` `[B, P]` int32 and `prior_offsets` `[B, P, 4]`; with segmentation `mask`
       `[B, F, F]` uint8.
     """
-    files = [file for records_info in record_sets for file in records_info.files]
+    # Absolute, for the workers of a tf.data service, which have another working folder.
+    files = [os.path.abspath(file) for info in record_sets for file in info.files]
     images = sum(records_info.images for records_info in record_sets)
     start = start_step * settings.batch_size
-    dataset = _serialized(files, images, settings.seed, start)
-    dataset = dataset.enumerate(start)
-    dataset = dataset.map(
+    dataset = _serialized(files, images, settings.seed, start).map(
         lambda number, serialized: _training_example(number, serialized, settings),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
@@ -86,7 +86,10 @@ def evaluation_dataset(record_sets, image_size, batch_size):
 
 
 def _serialized(files, images, seed, start):
-    """Endless stream whose epoch e has an order that depends on `seed` and e alone."""
+    """Endless stream of `(number, record)`, numbers from `start` on.
+
+    Epoch e has an order that depends on `seed` and e alone.
+    """
     if not images:
         raise ValueError("there is no picture to train on: the records are empty")
     first_epoch, offset = divmod(start, images)
@@ -102,11 +105,15 @@ def _serialized(files, images, seed, start):
         )
         # Not Dataset.shuffle: its order would hang on TensorFlow's global seed too.
         blocks = dataset.batch(min(images, SHUFFLE_BLOCK)).enumerate(1)
-        return blocks.map(
-            lambda i, block: tf.random.experimental.stateless_shuffle(
-                block, tf.random.experimental.stateless_fold_in(epoch_seed, i)
+        return (
+            blocks.map(
+                lambda i, block: tf.random.experimental.stateless_shuffle(
+                    block, tf.random.experimental.stateless_fold_in(epoch_seed, i)
+                )
             )
-        ).unbatch()
+            .unbatch()
+            .enumerate(number * images)
+        )
 
     endless = tf.data.Dataset.range(first_epoch, tf.int64.max)
     return endless.flat_map(epoch).skip(offset)

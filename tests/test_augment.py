@@ -116,7 +116,8 @@ def test_operation_is_the_same_eagerly_and_inside_tf_data(operation):
         first, second = ([one[key] for one in results] for results in (mapped, again))
         for a, b in zip(first, second):
             np.testing.assert_array_equal(a, b, err_msg=key)
-    changed = [str(one[key]) for one in mapped for key in (keys.IMAGE, augment.WINDOW, keys.BOXES)]
+    varied = (keys.IMAGE, augment.WINDOW, augment.MIRRORED, keys.BOXES)
+    changed = [str(one[key]) for one in mapped for key in varied]
     assert len(set(changed)) > 3  # the seed matters
 
 

@@ -64,6 +64,7 @@ TRAINING = {
     "imagenet_weights": None,
     "random_trunk_init": False,
     "seed": 0,
+    "data_service": None,
     "init_from": None,
     "save_every": 1000,
     "summary_every": 100,

@@ -64,12 +64,13 @@ def test_too_small_is_what_training_drops(seeds):
     corners = np.random.rand(200, 2) * 0.9
     boxes = np.hstack([corners, corners + np.random.rand(200, 2) * 0.08]).astype(np.float32)
     trained = augment.render(
-        {
-            keys.IMAGE: tf.zeros([8, 8, 3]),
-            keys.BOXES: tf.constant(boxes),
-            keys.LABELS: tf.ones(200, tf.int32),
-            augment.WINDOW: tf.constant([0.0, 0.0, 1.0, 1.0]),
-        },
+        augment.whole_frame(
+            {
+                keys.IMAGE: tf.zeros([8, 8, 3]),
+                keys.BOXES: tf.constant(boxes),
+                keys.LABELS: tf.ones(200, tf.int32),
+            }
+        ),
         64,
         None,
         255,

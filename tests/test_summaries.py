@@ -39,7 +39,7 @@ def report(content):
 
 
 def test_scalars_stand_at_their_step_under_readable_names(tmp_path):
-    SummaryWriter(tmp_path).scalars(report({}), 12.5)
+    SummaryWriter(tmp_path).scalars(report({}), {"images_per_second": 12.5})
     scalars, images = read_events(tmp_path)
     assert images == {}
     assert {name: (step, pytest.approx(value)) for name, ((step, value),) in scalars.items()} == {

@@ -50,7 +50,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tiny_data, tiny_archive, run_
     assert train(tiny_data, *TEN_STEPS, archive=folder.parent) == 0
     whole, _ = read_events(tiny_archive / "r")
     rest, _ = read_events(folder)
-    for name in set(whole) - {"images_per_second"}:
+    for name in set(whole) - {"images_per_second", "input_wait_share"}:
         assert [step for step, _ in whole[name]] == list(range(1, 11))
         assert rest[name] == whole[name][5:], name
     one = tensors(tiny_archive / "r" / "model.ckpt-10")
@@ -65,7 +65,8 @@ def test_summaries_tell_losses_scores_rates_and_pictures(tiny_archive):
     assert set(scalars) == {
         *("loss/class", "loss/box", "loss/segmentation", "loss/weight_decay", "loss/total"),
         *("train/accuracy", "train/precision", "train/recall", "train/positives"),
-        *("train/pixel_accuracy", "train/gradient_norm", "learning_rate", "images_per_second"),
+        *("train/pixel_accuracy", "train/gradient_norm", "learning_rate"),
+        *("images_per_second", "input_wait_share"),
     }
     parts = [dict(v) for n, v in scalars.items() if n.startswith("loss/") and n != "loss/total"]
     for step, total in scalars["loss/total"]:
@@ -73,6 +74,7 @@ def test_summaries_tell_losses_scores_rates_and_pictures(tiny_archive):
     # Rate of the update after 0, 1, ... earlier ones: the warm-up's for the first alone.
     rates = [rate for _, rate in scalars["learning_rate"]]
     np.testing.assert_allclose(rates, [1e-5] + [1e-3] * 9, rtol=1e-6)
+    assert all(0 <= share < 1 for _, share in scalars["input_wait_share"])
     assert [step for step, _ in images["predictions"]] == [5, 5, 10, 10]
 
 

@@ -15,7 +15,7 @@ from tabulate import tabulate
 
 import config
 import paths
-from tools import benchmark_serve, benchmark_train
+from tools import benchmark_input, benchmark_serve, benchmark_train
 from tools.benchmark_server import LoadTestError
 
 _PREPARE = "`make setup-addons` makes .venv-addons/bin/python, with TensorFlow 2.15"
@@ -34,6 +34,7 @@ def build_parser():
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_network_command(commands)
+    benchmark_input.add_command(commands)
     benchmark_serve.add_command(commands)
     benchmark_train.add_command(commands)
     return parser

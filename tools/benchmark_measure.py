@@ -159,9 +159,13 @@ def threads():
         f"{name}-op {number or os.environ.get(f'TF_NUM_{name.upper()}OP_THREADS', 'auto')}"
         for name, number in chosen.items()
     ]
+    return f"{', '.join(shown)}, cores {cores()}"
+
+
+def cores():
+    """Number of cores open to this process."""
     affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count()
-    return f"{', '.join(shown)}, cores {cores}"
+    return len(affinity(0)) if affinity else os.cpu_count()
 
 
 def cpu_model():
