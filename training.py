@@ -1,6 +1,7 @@
 """Train BlitzNet: `python training.py --help`."""
 
 import dataclasses
+import functools
 import json
 import os
 import signal
@@ -34,7 +35,7 @@ def run(args):
     """From parsed flags to a trained run; the exit code."""
     from tensorflow import keras
 
-    from blitznet import choices, engine, optim, runs
+    from blitznet import choices, distribution, engine, optim, runs
     from blitznet.losses.detection import make_detection_loss
 
     model_config = config.model_config(args)
@@ -43,6 +44,11 @@ def run(args):
     average = config.average_config(args)
     settings = config.pick(config.RunConfig, args)
     config.validate_training(model_config, inputs, optimisation, average, settings)
+    spread = config.pick(config.DeviceConfig, args)
+    config.validate_devices(spread)
+    devices = distribution.start(spread.strategy)
+    if spread.strategy != "none":
+        print(f"{spread.strategy}: {devices}")
 
     keras.utils.set_random_seed(inputs.seed)
     record_sets = open_records(args, inputs, model_config)
@@ -52,27 +58,32 @@ def run(args):
     description = runs.describe(shape, record_sets[0].class_names, flags)
     runs.check_same_network(run_dir, description)
     decoupled = optimisation.optimizer in choices.DECOUPLED
-    model, coder = runs.build(
-        description,
-        weight_decay=0.0 if decoupled else optimisation.weight_decay,
-        bn_decay=optimisation.bn_decay,
-    )
+    with devices.scope():
+        model, coder = runs.build(
+            description,
+            weight_decay=0.0 if decoupled else optimisation.weight_decay,
+            bn_decay=optimisation.bn_decay,
+            sync_batch_norm=spread.batch_norm == "sync",
+        )
     prior_loss = make_detection_loss(model_config.class_loss, optimisation.box_loss, coder)
     checkpoint = checkpoint_to_resume(run_dir, settings)
     if not checkpoint:
         folder = paths.weights_dir(paths.data_root(args.data_root))
         load_first_weights(settings, model, description, folder)
-    optimizer = build_optimizer(optimisation, average, model)
+    with devices.scope():
+        optimizer = build_optimizer(optimisation, average, model)
     start = resume(checkpoint, model, optimizer) if checkpoint else 0
+    devices.check_agreement("steps done", start)
     if start >= settings.max_iterations:
         print(f"nothing to do: {start} steps are done, of --max_iterations {args.max_iterations}")
         return 0
     tell_flags(run_dir, description["flags"], start)
-    runs.write_flags(run_dir, description)
+    if devices.chief:
+        runs.write_flags(run_dir, description)
 
-    batches = make_batches(record_sets, inputs, model, coder, start)
+    batches = make_batches(record_sets, inputs, model, coder, start, devices)
     reports = engine.train(
-        engine.make_train_step(model, optimizer, coder, prior_loss),
+        engine.make_train_step(model, optimizer, coder, prior_loss, devices),
         optimizer,
         batches,
         lambda step: optim.learning_rate(
@@ -85,7 +96,8 @@ def run(args):
         start,
         settings.max_iterations,
     )
-    recorder = Recorder(args, run_dir, model, optimizer, coder, description["class_names"])
+    names = description["class_names"]
+    recorder = Recorder(args, run_dir, model, optimizer, coder, names, devices)
     return recorder.follow(reports, start)
 
 
@@ -239,7 +251,7 @@ def build_optimizer(settings, average, model):
     )
 
 
-def make_batches(record_sets, inputs, model, coder, start):
+def make_batches(record_sets, inputs, model, coder, start, devices):
     """The training batches from step `start` on; ValueError at a damaged file of records."""
     from blitznet.models.blitznet import segmentation_side
     from datasets.damage import naming_damaged
@@ -256,27 +268,28 @@ def make_batches(record_sets, inputs, model, coder, start):
         ignore_label=record_sets[0].ignore_label,
         seed=inputs.seed,
     )
-    return naming_damaged(training_dataset(record_sets, settings, start), record_sets)
+    dataset = functools.partial(training_dataset, record_sets, settings, start)
+    return naming_damaged(devices.batches(dataset), record_sets)
 
 
 class Recorder:
     """Follows training: progress line, summaries, checkpoints, signals."""
 
-    def __init__(self, args, run_dir, model, optimizer, coder, class_names):
+    def __init__(self, args, run_dir, model, optimizer, coder, class_names, devices):
         from blitznet import engine
         from blitznet.postprocess.settings import DetectionSettings
-        from blitznet.summaries import SummaryWriter
+        from blitznet.summaries import NoSummaries, SummaryWriter
 
         self._args, self._run_dir = args, run_dir
         self._model, self._optimizer = model, optimizer
-        self._coder, self._class_names = coder, class_names
-        self._writer = SummaryWriter(run_dir)
+        self._coder, self._class_names, self._devices = coder, class_names, devices
+        self._writer = SummaryWriter(run_dir) if devices.chief else NoSummaries()
         settings = config.pick(DetectionSettings, args)
-        self._predict = engine.make_predict(model, coder, settings)
+        predict = engine.make_predict(model, coder, settings)
+        self._predict = devices.compiled(predict)
 
     def follow(self, reports, start):
         """Consume the reports of all steps; the exit code."""
-        from blitznet import checkpoints
         from blitznet.engine import catch_signals
         from blitznet.progress import TrainingProgress
 
@@ -290,9 +303,9 @@ class Recorder:
                     self._writer.scalars(report, progress.images_per_second)
                 due = step % self._args.save_every == 0 or step == stop
                 # Looked at once: a signal that comes later waits for the next step.
-                stopping = bool(caught) and step < stop
+                stopping = self._devices.any_worker(bool(caught)) and step < stop
                 if due or stopping:
-                    checkpoints.save(self._run_dir, step, self._model, self._optimizer)
+                    self._save(step)
                 if stopping:
                     break
                 if due:
@@ -301,10 +314,18 @@ class Recorder:
         if step == stop:
             print(f"{step} steps are done: {self._run_dir}")
             return 0
-        name = signal.Signals(caught[0]).name
+        # Of several workers perhaps another one was told to stop.
+        number = caught[0] if caught else signal.SIGTERM
+        name = signal.Signals(number).name
         same = f"--ckpt {step / 1000:g}" if self._args.ckpt else "the same command"
         print(f"stopped by {name} at step {step}, saved; {same} goes on from there")
-        return 128 + caught[0]
+        return 128 + number
+
+    def _save(self, step):
+        from blitznet import checkpoints
+
+        chief = self._devices.chief
+        checkpoints.save(self._run_dir, step, self._model, self._optimizer, write=chief)
 
 
 if __name__ == "__main__":

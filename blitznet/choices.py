@@ -6,6 +6,8 @@ DECOUPLED = ("adamw", "sgdw", "lamb")
 AVERAGES = ("ema", "swa")
 CLASS_LOSSES = ("softmax", "focal")
 BOX_LOSSES = ("smooth_l1", "giou")
+STRATEGIES = ("none", "mirrored", "multi_worker", "tpu")
+BATCH_NORMS = ("replica", "sync")
 
 
 def check(argument, name, names):

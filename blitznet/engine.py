@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from blitznet import keys, monitor
+from blitznet import distribution, keys, monitor
 from blitznet.losses.detection import detection_loss
 from blitznet.losses.segmentation import segmentation_loss
 from blitznet.postprocess.detection import detections
@@ -23,7 +23,7 @@ def batch_losses(model, outputs, batch, prior_loss=detection_loss):
 
     `outputs`: what the model answered for the batch's images. `prior_loss`: that of the prior
     boxes, as `losses.detection.make_detection_loss` gives it. Tasks without targets in the batch
-    do not count.
+    do not count. Of several replicas each has its part of the sums.
     """
     losses = {}
     if keys.PRIOR_LABELS in batch:
@@ -38,27 +38,34 @@ def batch_losses(model, outputs, batch, prior_loss=detection_loss):
     if keys.MASK in batch:
         losses.update(segmentation_loss(outputs[keys.SEGMENTATION], batch[keys.MASK]))
     if model.losses:
-        losses[keys.LOSS_WEIGHT_DECAY] = tf.add_n(model.losses)
+        losses[keys.LOSS_WEIGHT_DECAY] = distribution.share_of_replica(tf.add_n(model.losses))
     losses[keys.LOSS_TOTAL] = tf.add_n(list(losses.values()))
     return losses
 
 
-def make_train_step(model, optimizer, coder=None, prior_loss=detection_loss):
+def make_train_step(model, optimizer, coder=None, prior_loss=detection_loss, devices=None):
     """A compiled `batch -> (losses, scores)`, both dicts of scalars, that updates the weights.
 
     `coder` is the network's `PriorCoder`, None without detection; `prior_loss` as for
-    `batch_losses`.
+    `batch_losses`; `devices` the `distribution.Devices` that the batch is divided over.
     """
+    devices = devices or distribution.start("none")
 
-    @tf.function
-    def train_step(batch):
+    def step_of_replica(batch):
         with tf.GradientTape() as tape:
             outputs = model(batch[keys.IMAGE], training=True)
             losses = batch_losses(model, outputs, batch, prior_loss)
         gradients = tape.gradient(losses[keys.LOSS_TOTAL], model.trainable_variables)
-        optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+        losses, gradients = distribution.sum_over_replicas((losses, gradients))
         scores = _batch_scores(outputs, batch, coder)
         scores["gradient_norm"] = tf.linalg.global_norm(gradients)
+        return losses, scores, gradients
+
+    @tf.function
+    def train_step(batch):
+        losses, scores, gradients = devices.on_replicas(step_of_replica, batch)
+        # Outside of the replicas: within them Keras 3 would sum the gradients once more.
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables))
         return losses, scores
 
     return train_step
@@ -114,7 +121,8 @@ def _check_finite(step, losses, scores, batch):
     values = {**losses, **scores}
     broken = [name for name, value in values.items() if not np.isfinite(value)]
     if broken:
-        names = ", ".join(name.decode() for name in batch[keys.FILENAME].numpy())
+        files = distribution.local_batch(batch)[keys.FILENAME].numpy()
+        names = ", ".join(name.decode() for name in files)
         raise NonFiniteLoss(
             f"step {step}: {', '.join(broken)} not finite ({values}); pictures: {names}. "
             "A lower --learning_rate or a longer --warmup_step may help"

@@ -75,10 +75,12 @@ class Conv:
     Attributes:
       bn_decay: momentum of the moving batch-norm statistics.
       weight_decay: the kernels' penalty is `weight_decay * sum(w ** 2) / 2`; 0 for none.
+      sync_batch_norm: whether batch norm takes mean and variance over all replicas' pictures.
     """
 
     bn_decay: float = 0.9
     weight_decay: float = 0.0
+    sync_batch_norm: bool = False
 
     def plain(
         self,
@@ -122,7 +124,10 @@ class Conv:
             name=name,
         )(x)
         x = keras.layers.BatchNormalization(
-            momentum=self.bn_decay, epsilon=1e-5, name=f"{name}_bn"
+            momentum=self.bn_decay,
+            epsilon=1e-5,
+            synchronized=self.sync_batch_norm,
+            name=f"{name}_bn",
         )(x)
         return keras.layers.ReLU(name=f"{name}_relu")(x) if relu else x
 

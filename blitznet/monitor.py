@@ -1,6 +1,11 @@
-"""What training reports of a batch beside its losses; TensorFlow scalars."""
+"""What training reports of a batch beside its losses; TensorFlow scalars.
+
+Within replicas they are those of the batch of all replicas.
+"""
 
 import tensorflow as tf
+
+from blitznet.distribution import sum_over_replicas
 
 
 def prior_scores(predicted, prior_labels):
@@ -19,7 +24,7 @@ def prior_scores(predicted, prior_labels):
     positive = prior_labels > 0
     found = _count(positive & (predicted > 0))
     right = _count(positive & (predicted == prior_labels))
-    pictures = tf.cast(tf.shape(prior_labels)[0], tf.float32)
+    pictures = sum_over_replicas(tf.cast(tf.shape(prior_labels)[0], tf.float32))
     return {
         "precision": tf.math.divide_no_nan(found, _count(predicted > 0)),
         "recall": tf.math.divide_no_nan(found, _count(positive)),
@@ -40,4 +45,4 @@ def pixel_accuracy(logits, labels, ignore_label=255):
 
 
 def _count(chosen):
-    return tf.reduce_sum(tf.cast(chosen, tf.float32))
+    return sum_over_replicas(tf.reduce_sum(tf.cast(chosen, tf.float32)))

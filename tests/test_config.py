@@ -40,6 +40,8 @@ SHARED = {
     "records": None,
 }
 TRAINING = {
+    "strategy": "none",
+    "batch_norm": "replica",
     "train_records": [],
     "max_iterations": 1000000,
     "batch_size": 32,
@@ -66,6 +68,7 @@ TRAINING = {
     "augmentation": "full",
 }
 EVALUATION = {
+    "strategy": "none",
     "eval_records": [],
     "batch_eval": False,
     "follow": False,
@@ -313,3 +316,9 @@ def test_help_comes_without_tensorflow_and_names_flags_and_defaults(script):
     assert "--conf_thresh N scores must exceed this to enter NMS (default: 0.01)" in text
     assert f"example: python {script}.py --run_name first" in text
     assert max(map(len, printed)) <= 100
+
+
+def test_batch_norm_in_sync_needs_several_devices():
+    with pytest.raises(ValueError, match="--batch_norm sync has no effect"):
+        config.validate_devices(config.DeviceConfig(batch_norm="sync"))
+    config.validate_devices(config.DeviceConfig("mirrored", "sync"))

@@ -33,6 +33,7 @@ def build_model(
     class_loss="softmax",
     weight_decay=5e-5,
     bn_decay=0.9,
+    sync_batch_norm=False,
 ):
     """Build the network as a Keras functional graph (arXiv 1708.02813, sections 3.1 and 3.2).
 
@@ -56,6 +57,7 @@ def build_model(
         section 4.1).
       weight_decay: penalty `weight_decay * sum(w ** 2) / 2` on kernels, in `model.losses`.
       bn_decay: momentum of the moving batch-norm statistics.
+      sync_batch_norm: whether batch norm takes mean and variance over all replicas' pictures.
 
     Returns:
       A `keras.Model` from RGB pictures `[B, S, S, 3]` in [0, 1] to a dict of raw tensors:
@@ -71,7 +73,7 @@ def build_model(
     choices.check("resize", resize, RESIZES)
     choices.check("class_loss", class_loss, choices.CLASS_LOSSES)
     check_fits(trunk, image_size, x4=x4, head=head, det_kernel=det_kernel)
-    conv = Conv(bn_decay, weight_decay)
+    conv = Conv(bn_decay, weight_decay, sync_batch_norm)
     images = keras.Input((image_size, image_size, 3), name="images")
     features = base.features(images, conv)
     if base.sources:
