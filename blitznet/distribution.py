@@ -91,7 +91,7 @@ class Devices:
 
         Arguments that are `tf.distribute.DistributedValues` give each its own.
         """
-        answer = self.strategy.run(function, args=arguments)
+        answer = _run(self.strategy, function, arguments)
         return tf.nest.map_structure(lambda value: _local(value)[0], answer)
 
     def compiled(self, function):
@@ -125,7 +125,7 @@ class Devices:
         if self.replicas == 1:
             return predict
         strategy = self.strategy
-        run = tf.function(lambda parts: strategy.run(predict, args=(parts,)))
+        run = tf.function(lambda parts: _run(strategy, predict, (parts,)))
 
         def predict_parts(images):
             count = len(images)
@@ -168,6 +168,11 @@ class Devices:
     def __str__(self):
         workers = f" on {self.workers} workers, of which this is {self.worker}"
         return f"{self.replicas} replicas{workers if self.workers > 1 else ''}"
+
+
+def _run(strategy, function, arguments):
+    # Given a tf.function itself, `strategy.run` would call it with the parts of all replicas.
+    return strategy.run(lambda *parts: function(*parts), args=arguments)
 
 
 def _gather_over_replicas(value):

@@ -91,7 +91,7 @@ def train(strategy, sync_batch_norm, optimizer, batch_norm=True):
     for kind, variables in (("net", variables_by_path(model)), ("average", optimizer.averages)):
         for path, variable in variables.items():
             seen[f"{kind}/{path}"] = tf.convert_to_tensor(variable).numpy()
-    predict = devices.over_batch(lambda images: model(images, training=False))
+    predict = devices.over_batch(engine.make_predict(model, None, None))
     for count in (BATCH, 3):
         for name, value in predict(tf.constant(next(batches())[keys.IMAGE][:count])).items():
             seen[f"predicted{count}/{name}"] = value.numpy()

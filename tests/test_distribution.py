@@ -31,17 +31,20 @@ def assert_same(found, expected, but=()):
         np.testing.assert_allclose(found[name], expected[name], **TOLERANCE, err_msg=name)
 
 
+@pytest.mark.slow
 def test_both_devices_see_the_batch_of_one(runs):
     pictures = np.stack([batch[keys.IMAGE] for batch in batches()])
     for name in ("one", "two-sync", "two-replica"):
         np.testing.assert_array_equal(runs[name]["pictures"], pictures, err_msg=name)
 
 
+@pytest.mark.slow
 def test_with_batch_norm_in_sync_two_devices_are_one(runs):
     """Losses and scores of each step, weights, statistics of batch norm, predictions."""
     assert_same(runs["two-sync"], runs["one-sync"])
 
 
+@pytest.mark.slow
 def test_one_device_does_not_see_whether_batch_norm_is_in_sync(runs):
     # Keras 2 feeds the moving variance N / (N - 1) times the batch's, but not in sync: NOTES.
     statistic = "net/first_bn/moving_variance"
@@ -49,6 +52,7 @@ def test_one_device_does_not_see_whether_batch_norm_is_in_sync(runs):
     assert_same(runs["one-sync"], runs["one"], but if addons.package() else ())
 
 
+@pytest.mark.slow
 def test_batch_norm_of_each_device_normalises_by_its_own_pictures(runs):
     """The first loss is that of a network fed the halves on their own."""
     one, two = runs["one"], runs["two-replica"]
@@ -59,6 +63,7 @@ def test_batch_norm_of_each_device_normalises_by_its_own_pictures(runs):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_takes_the_steps_of_one_device(runs, name):
     assert_same(runs[f"two-{name}"], runs[f"one-{name}"])
