@@ -210,6 +210,24 @@ class OptimConfig:
     bn_decay: float = flag(0.9, "momentum of the batch-norm statistics", _SHARE, "X")
 
 
+@dataclass(frozen=True)
+class DeviceConfig:
+    """Which devices train together."""
+
+    strategy: str = flag(
+        "none",
+        "mirrored: all GPUs of this machine (without any, all CPU devices); multi_worker: those of "
+        "all machines that the environment variable TF_CONFIG names, docs/scaling.md; tpu: "
+        "untested; --batch_size is that of all of them together",
+        choices=choices.STRATEGIES,
+    )
+    batch_norm: str = flag(
+        "replica",
+        "mean and variance over the pictures of each device, or in sync over those of all",
+        choices=choices.BATCH_NORMS,
+    )
+
+
 # The kind of average that each flag is of, and what it is where it is not given.
 _AVERAGE_FLAGS = {"average_decay": "ema", "average_start": "swa", "average_period": "swa"}
 _AVERAGE_DEFAULTS = {"average_decay": 0.999, "average_period": 100}
@@ -322,6 +340,12 @@ class EvaluationConfig(CheckpointConfig, DataConfig):
         "K",
     )
     batch_size: int = flag(8, "pictures at a time", _POSITIVE_INT, "N")
+    strategy: str = flag(
+        "none",
+        "mirrored: each batch is divided over all GPUs of this machine, without any over all CPU "
+        "devices",
+        choices=choices.STRATEGIES[:2],
+    )
     no_average: bool = flag(
         False, "the weights as trained, where a checkpoint has their average too"
     )
@@ -406,6 +430,7 @@ def training_parser():
     add_flags(parser, ModelConfig, "classes")
     add_flags(parser, OptimConfig, "optimisation")
     add_flags(parser, StepConfig, "computation of a step")
+    add_flags(parser, DeviceConfig, "devices")
     what = "kept beside them, and what evaluation and export take"
     add_flags(parser, AverageConfig, "average of the weights", what)
     parser.add_argument(
@@ -522,6 +547,25 @@ def validate_training(model, inputs, optim, average, run, step):
     given = [f"--{start}" for start in starts if getattr(run, start)]
     if len(given) > 1:
         raise ValueError(f"{' and '.join(given)} exclude each other")
+
+
+def validate_devices(devices, step):
+    """ValueError where a `DeviceConfig` and a `StepConfig` do not go together."""
+    if devices.strategy == "none":
+        if devices.batch_norm == "sync":
+            raise ValueError("--batch_norm sync has no effect on one device: give a --strategy too")
+        return
+    alone = {
+        "--accumulate": step.accumulate > 1,
+        "--xla": step.xla,
+        "--mixed_precision float16": step.mixed_precision == "float16",
+    }
+    given = [flag for flag, chosen in alone.items() if chosen]
+    if given:
+        raise ValueError(
+            f"{' and '.join(given)} on one device only, so not with --strategy "
+            f"{devices.strategy}; --mixed_precision bfloat16 and --clip_norm go with it"
+        )
 
 
 def validate_evaluation(evaluation):

@@ -184,14 +184,15 @@ class Evaluator:
 
     def _build(self):
         """The network and its compiled prediction."""
-        from blitznet import engine, runs
+        from blitznet import distribution, engine, runs
 
-        self._model, coder = runs.build(self._description)
+        devices = distribution.start(self._settings.strategy)
+        with devices.scope():
+            self._model, coder = runs.build(self._description)
         if not self._tasks["detect"]:
             coder = None
-        self._predict = engine.make_predict(
-            self._model, coder, self._detection, self._tasks["segment"]
-        )
+        predict = engine.make_predict(self._model, coder, self._detection, self._tasks["segment"])
+        self._predict = devices.over_batch(predict)
 
     def _report(self, step, scores, protocol):
         """Print tables; write the JSON, TensorBoard's scalars, the mark of the best, the line."""

@@ -34,7 +34,7 @@ def run(args):
     """From parsed flags to a trained run; the exit code."""
     from tensorflow import keras
 
-    from blitznet import choices, engine, optim, progress, runs
+    from blitznet import choices, distribution, engine, optim, progress, runs
     from blitznet.losses.detection import make_detection_loss
 
     model_config = config.model_config(args)
@@ -43,7 +43,12 @@ def run(args):
     average = config.average_config(args)
     settings = config.pick(config.RunConfig, args)
     step = config.pick(config.StepConfig, args)
+    spread = config.pick(config.DeviceConfig, args)
     config.validate_training(model_config, inputs, optimisation, average, settings, step)
+    config.validate_devices(spread, step)
+    devices = distribution.start(spread.strategy)
+    if spread.strategy != "none":
+        print(f"{spread.strategy}: {devices}")
 
     keras.utils.set_random_seed(inputs.seed)
     record_sets = open_records(args, inputs, model_config)
@@ -53,26 +58,31 @@ def run(args):
     description = runs.describe(shape, record_sets[0].class_names, flags)
     runs.check_same_network(run_dir, description)
     decoupled = optimisation.optimizer in choices.DECOUPLED
-    model, coder = runs.build(
-        description,
-        weight_decay=0.0 if decoupled else optimisation.weight_decay,
-        bn_decay=optimisation.bn_decay,
-        precision="float32" if step.mixed_precision == "none" else step.mixed_precision,
-    )
+    with devices.scope():
+        model, coder = runs.build(
+            description,
+            weight_decay=0.0 if decoupled else optimisation.weight_decay,
+            bn_decay=optimisation.bn_decay,
+            precision="float32" if step.mixed_precision == "none" else step.mixed_precision,
+            sync_batch_norm=spread.batch_norm == "sync",
+        )
     prior_loss = make_detection_loss(model_config.class_loss, optimisation.box_loss, coder)
     checkpoint = checkpoint_to_resume(run_dir, settings)
     if not checkpoint:
         folder = paths.weights_dir(paths.data_root(args.data_root))
         load_first_weights(settings, model, description, folder)
-    optimizer = build_optimizer(optimisation, average, step, model)
+    with devices.scope():
+        optimizer = build_optimizer(optimisation, average, step, model)
     start = resume(checkpoint, model, optimizer) if checkpoint else 0
+    devices.check_agreement("steps done", start)
     if start >= settings.max_iterations:
         print(f"nothing to do: {start} steps are done, of --max_iterations {args.max_iterations}")
         return 0
     tell_flags(run_dir, description["flags"], start)
-    runs.write_flags(run_dir, description)
+    if devices.chief:
+        runs.write_flags(run_dir, description)
 
-    batches = progress.Timed(make_batches(record_sets, inputs, model, coder, start))
+    batches = progress.Timed(make_batches(record_sets, inputs, model, coder, start, devices))
     reports = engine.train(
         engine.make_train_step(
             model,
@@ -80,6 +90,7 @@ def run(args):
             coder,
             prior_loss,
             engine.StepSettings(step.accumulate, step.clip_norm, step.xla),
+            devices,
         ),
         optimizer,
         batches,
@@ -93,7 +104,8 @@ def run(args):
         start,
         settings.max_iterations,
     )
-    recorder = Recorder(args, run_dir, model, optimizer, coder, description["class_names"])
+    names = description["class_names"]
+    recorder = Recorder(args, run_dir, model, optimizer, coder, names, devices)
     return recorder.follow(reports, start, batches)
 
 
@@ -253,7 +265,7 @@ def build_optimizer(settings, average, step, model):
     )
 
 
-def make_batches(record_sets, inputs, model, coder, start):
+def make_batches(record_sets, inputs, model, coder, start, devices):
     """The training batches from step `start` on; ValueError at a damaged file of records."""
     from blitznet.models.blitznet import segmentation_side
     from datasets.damage import naming_damaged
@@ -271,34 +283,38 @@ def make_batches(record_sets, inputs, model, coder, start):
         ignore_label=record_sets[0].ignore_label,
         seed=inputs.seed,
     )
-    batches = training_dataset(record_sets, settings, start)
+
+    def make_dataset(replicas, worker, workers):
+        dataset = training_dataset(record_sets, settings, start, replicas, worker, workers)
+        return through_service(dataset, inputs.data_service) if inputs.data_service else dataset
+
+    batches = naming_damaged(devices.batches(make_dataset), record_sets)
     if inputs.data_service:
-        batches = through_service(batches, inputs.data_service)
         print(
             f"batches come from the tf.data service at {inputs.data_service}: from several workers "
             "in no fixed order, so that the run cannot be repeated or resumed to the last bit"
         )
-    return naming_damaged(batches, record_sets)
+    return batches
 
 
 class Recorder:
     """Follows training: progress line, summaries, checkpoints, signals."""
 
-    def __init__(self, args, run_dir, model, optimizer, coder, class_names):
+    def __init__(self, args, run_dir, model, optimizer, coder, class_names, devices):
         from blitznet import engine
         from blitznet.postprocess.settings import DetectionSettings
-        from blitznet.summaries import SummaryWriter
+        from blitznet.summaries import NoSummaries, SummaryWriter
 
         self._args, self._run_dir = args, run_dir
         self._model, self._optimizer = model, optimizer
-        self._coder, self._class_names = coder, class_names
-        self._writer = SummaryWriter(run_dir)
+        self._coder, self._class_names, self._devices = coder, class_names, devices
+        self._writer = SummaryWriter(run_dir) if devices.chief else NoSummaries()
         settings = config.pick(DetectionSettings, args)
-        self._predict = engine.make_predict(model, coder, settings)
+        predict = engine.make_predict(model, coder, settings)
+        self._predict = devices.compiled(predict)
 
     def follow(self, reports, start, batches):
         """Consume the reports of all steps on `progress.Timed` batches; the exit code."""
-        from blitznet import checkpoints
         from blitznet.engine import catch_signals
         from blitznet.progress import TrainingProgress
 
@@ -312,9 +328,9 @@ class Recorder:
                     self._writer.scalars(report, progress.speed)
                 due = step % self._args.save_every == 0 or step == stop
                 # Looked at once: a signal that comes later waits for the next step.
-                stopping = bool(caught) and step < stop
+                stopping = self._devices.any_worker(bool(caught)) and step < stop
                 if due or stopping:
-                    checkpoints.save(self._run_dir, step, self._model, self._optimizer)
+                    self._save(step)
                 if stopping:
                     break
                 if due:
@@ -323,10 +339,18 @@ class Recorder:
         if step == stop:
             print(f"{step} steps are done: {self._run_dir}")
             return 0
-        name = signal.Signals(caught[0]).name
+        # Of several workers perhaps another one was told to stop.
+        number = caught[0] if caught else signal.SIGTERM
+        name = signal.Signals(number).name
         same = f"--ckpt {step / 1000:g}" if self._args.ckpt else "the same command"
         print(f"stopped by {name} at step {step}, saved; {same} goes on from there")
-        return 128 + caught[0]
+        return 128 + number
+
+    def _save(self, step):
+        from blitznet import checkpoints
+
+        chief = self._devices.chief
+        checkpoints.save(self._run_dir, step, self._model, self._optimizer, write=chief)
 
 
 if __name__ == "__main__":

@@ -53,10 +53,11 @@ def find(folder, step=None):
     raise FileNotFoundError(f"{wanted} in {folder}; there: {_spell(present)}")
 
 
-def save(folder, step, model, optimizer=None):
+def save(folder, step, model, optimizer=None, write=True):
     """Write the checkpoint of `step`; it appears whole or not at all.
 
-    Returns its prefix. `optimizer` is an `optim.Optimizer`, or None.
+    Returns its prefix. `optimizer` is an `optim.Optimizer`, or None. Of several workers all call
+    this, as reading a variable may ask the others, and one has `write` set.
     """
     named = {_NET + path: variable for path, variable in variables_by_path(model).items()}
     if optimizer:
@@ -68,6 +69,8 @@ def save(folder, step, model, optimizer=None):
     names, tensors = list(named), [tf.convert_to_tensor(value) for value in named.values()]
 
     target = prefix(folder, step)
+    if not write:
+        return target
     target.parent.mkdir(parents=True, exist_ok=True)
     for left_over in target.parent.glob(f"{_PARTIAL}*"):
         shutil.rmtree(left_over)

@@ -8,6 +8,8 @@ CLASS_LOSSES = ("softmax", "focal")
 # What layers compute in.
 PRECISIONS = ("float32", "bfloat16", "float16")
 BOX_LOSSES = ("smooth_l1", "giou")
+STRATEGIES = ("none", "mirrored", "multi_worker", "tpu")
+BATCH_NORMS = ("replica", "sync")
 
 
 def check(argument, name, names):

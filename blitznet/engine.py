@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from blitznet import keys, monitor
+from blitznet import distribution, keys, monitor
 from blitznet.accumulation import sum_over_parts
 from blitznet.losses.detection import detection_loss
 from blitznet.losses.segmentation import segmentation_loss
@@ -40,8 +40,8 @@ def batch_losses(model, outputs, batch, prior_loss=detection_loss, shares=None):
 
     `outputs`: what the model answered for the batch's images. `prior_loss`: that of the prior
     boxes, as `losses.detection.make_detection_loss` gives it. Tasks without targets in the batch
-    do not count. `shares`: what each term counts for, where the batch is a part of another, as
-    `accumulation.loss_shares` gives them.
+    do not count. Of several replicas each has its part of the sums. `shares`: what each term
+    counts for, where the batch is a part of another, as `accumulation.loss_shares` gives them.
     """
     losses = {}
     if keys.PRIOR_LABELS in batch:
@@ -56,7 +56,7 @@ def batch_losses(model, outputs, batch, prior_loss=detection_loss, shares=None):
     if keys.MASK in batch:
         losses.update(segmentation_loss(outputs[keys.SEGMENTATION], batch[keys.MASK]))
     if model.losses:
-        losses[keys.LOSS_WEIGHT_DECAY] = tf.add_n(model.losses)
+        losses[keys.LOSS_WEIGHT_DECAY] = distribution.share_of_replica(tf.add_n(model.losses))
     if shares:
         losses = {name: value * shares[name] for name, value in losses.items()}
     losses[keys.LOSS_TOTAL] = tf.add_n(list(losses.values()))
@@ -64,15 +64,23 @@ def batch_losses(model, outputs, batch, prior_loss=detection_loss, shares=None):
 
 
 def make_train_step(
-    model, optimizer, coder=None, prior_loss=detection_loss, settings=StepSettings()
+    model,
+    optimizer,
+    coder=None,
+    prior_loss=detection_loss,
+    settings=StepSettings(),
+    devices=None,
 ):
     """A compiled `batch -> (losses, scores)`, both dicts of scalars, that updates the weights.
 
     `coder` is the network's `PriorCoder`, None without detection; `prior_loss` as for
-    `batch_losses`; `settings` a `StepSettings`. Scores have the norm of the gradients before it
-    is clipped. Where the optimizer scales the loss (`loss_scaling.LossScale`) they also have
-    `loss_scale`, and a step whose gradients overflow leaves the weights alone and has norm 0.
+    `batch_losses`; `settings` a `StepSettings`, without `accumulate` and `xla` for several
+    replicas; `devices` the `distribution.Devices` that the batch is divided over. Scores have the
+    norm of the gradients before it is clipped. Where the optimizer scales the loss
+    (`loss_scaling.LossScale`, not for several replicas) they also have `loss_scale`, and a step
+    whose gradients overflow leaves the weights alone and has norm 0.
     """
+    devices = devices or distribution.start("none")
     scaling = getattr(optimizer, "loss_scale", None)
 
     def gradients_of(batch, shares):
@@ -84,12 +92,18 @@ def make_train_step(
         gradients = tape.gradient(scaled, model.trainable_variables)
         return losses, _batch_counts(outputs, batch, coder), gradients
 
+    def step_of_replica(batch):
+        return distribution.sum_over_replicas(
+            sum_over_parts(gradients_of, batch, settings.accumulate)
+        )
+
     def update(gradients):
+        # Outside of the replicas: within them Keras 3 would sum the gradients once more.
         optimizer.apply_gradients(zip(gradients, model.trainable_variables))
 
     @tf.function(jit_compile=settings.xla)
     def train_step(batch):
-        losses, counts, gradients = sum_over_parts(gradients_of, batch, settings.accumulate)
+        losses, counts, gradients = devices.on_replicas(step_of_replica, batch)
         scores = monitor.scores(counts)
         if scaling:
             gradients = scaling.scale_down(gradients)
@@ -156,7 +170,8 @@ def _check_finite(step, losses, scores, batch):
     values = {**losses, **scores}
     broken = [name for name, value in values.items() if not np.isfinite(value)]
     if broken:
-        names = ", ".join(name.decode() for name in batch[keys.FILENAME].numpy())
+        files = distribution.local_batch(batch)[keys.FILENAME].numpy()
+        names = ", ".join(name.decode() for name in files)
         raise NonFiniteLoss(
             f"step {step}: {', '.join(broken)} not finite ({values}); pictures: {names}. "
             "A lower --learning_rate or a longer --warmup_step may help"

@@ -115,10 +115,12 @@ class Conv:
     Attributes:
       bn_decay: momentum of the moving batch-norm statistics.
       weight_decay: the kernels' penalty is `weight_decay * sum(w ** 2) / 2`; 0 for none.
+      sync_batch_norm: whether batch norm takes mean and variance over all replicas' pictures.
     """
 
     bn_decay: float = 0.9
     weight_decay: float = 0.0
+    sync_batch_norm: bool = False
 
     def plain(
         self,
@@ -161,7 +163,12 @@ class Conv:
             kernel_regularizer=self._regularizer(),
             name=name,
         )(x)
-        x = BatchNorm(momentum=self.bn_decay, epsilon=1e-5, name=f"{name}_bn")(x)
+        x = BatchNorm(
+            momentum=self.bn_decay,
+            epsilon=1e-5,
+            synchronized=self.sync_batch_norm,
+            name=f"{name}_bn",
+        )(x)
         return keras.layers.ReLU(name=f"{name}_relu")(x) if relu else x
 
     def _regularizer(self):

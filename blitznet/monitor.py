@@ -1,6 +1,6 @@
 """What training reports of a batch beside its losses; TensorFlow scalars.
 
-Counts of parts of a batch add up to the batch's: scores are made of them at the end.
+Counts of parts of a batch, and of replicas, add up to the batch's: scores are made at the end.
 """
 
 import tensorflow as tf

@@ -49,7 +49,8 @@ class Optimizer:
 
     Attributes:
       name: what its state is called in checkpoints; `flags_of` spells it.
-      apply_gradients: takes pairs of gradient and variable.
+      apply_gradients: takes pairs of gradient and variable, outside of replicas: the gradients
+        are those of the whole batch.
       learning_rate, iterations: variables.
       slots: `<kind>/<path of the variable>` -> `tf.Variable`, averages left out.
       averages: path -> `tf.Variable`, the averaged weights; empty without averaging.
@@ -102,13 +103,15 @@ def build_optimizer(
       loss_scale: a `LossScale`, or None.
 
     Raises:
-      ValueError: there is no optimizer `name`; names the choices.
+      ValueError: there is no optimizer `name`; names the choices. Or it is tensorflow-addons' and
+        the model is on several devices.
       ImportError: what is asked for needs tensorflow-addons.
     """
     choices.check("optimizer", name, choices.OPTIMIZERS)
     variables = model.trainable_variables
     wrapped = lookahead or averaging
     if addons.package() and (wrapped or name not in ("adam", "nesterov")):
+        _require_one_device()
         base, outermost, slots = _from_addons(name, variables, weight_decay, lookahead, averaging)
     else:
         _require_keras_has(name, lookahead, averaging)
@@ -152,6 +155,15 @@ def _state_name(name, lookahead):
     if name == "lamb":
         name = "lamb-addons" if addons.package() else "lamb-keras"
     return name + _LOOKAHEAD if lookahead else name
+
+
+def _require_one_device():
+    # Checked on two: each takes the weight decay out again, and LAMB's steps are others.
+    if tf.distribute.has_strategy():
+        raise ValueError(
+            "with tensorflow-addons, --strategy takes --optimizer adam and nesterov alone, without "
+            "--lookahead and averages; TensorFlow 2.21 has adamw, sgdw, lamb and ema there too"
+        )
 
 
 def _require_keras_has(name, lookahead, averaging):

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from blitznet import keys, visualize
+from blitznet.distribution import local_batch
 
 _PICTURES = 4
 
@@ -28,7 +29,7 @@ class SummaryWriter:
 
     def pictures(self, report, predict, coder, class_names):
         """Predictions beside the targets, for the first pictures of the report's batch."""
-        batch = {name: value[:_PICTURES] for name, value in report.batch.items()}
+        batch = {name: value[:_PICTURES] for name, value in local_batch(report.batch).items()}
         answer = predict(batch[keys.IMAGE])
         panels = [
             _panel(i, batch, answer, coder, class_names) for i in range(len(batch[keys.IMAGE]))
@@ -36,6 +37,16 @@ class SummaryWriter:
         with self._writer.as_default(step=report.step):
             tf.summary.image("predictions", np.stack(panels), max_outputs=_PICTURES)
         self._writer.flush()
+
+
+class NoSummaries:
+    """A `SummaryWriter` that writes nothing, for all workers but one."""
+
+    def scalars(self, report, speed):
+        """Nothing."""
+
+    def pictures(self, report, predict, coder, class_names):
+        """Nothing."""
 
 
 def write_scores(folder, step, scores):

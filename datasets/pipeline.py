@@ -21,7 +21,7 @@ class TrainingInput:
       image_size: side S of the network's input, in pixels.
       mask_side: side F of the segmentation targets, None without segmentation.
       coder: `PriorCoder` that makes the detection targets, None without detection.
-      batch_size: pictures of a batch.
+      batch_size: pictures of a batch, over all replicas and workers.
       augmentation: "full" or "none" (resizing only).
       zoomout_prob: probability of the zoom-out.
       use_masks: False takes every picture as one without a mask.
@@ -40,28 +40,42 @@ class TrainingInput:
     seed: int = 0
 
 
-def training_dataset(record_sets, settings, start_step=0):
+def training_dataset(record_sets, settings, start_step=0, replicas=1, worker=0, workers=1):
     """Endless training batches; the same ones from `start_step` on, wherever it starts.
 
     Args:
       record_sets: list of `records.RecordsInfo`, at least one picture in all.
       settings: a `TrainingInput`.
       start_step: number of batches to leave out at the start.
+      replicas: parts that each batch is divided into, B pictures in each.
+      worker, workers: which contiguous share of the parts of each batch to make, and of how many.
 
     Returns:
       tf.data of dicts: `image` `[B, S, S, 3]` in [0, 1] and `filename` `[B]`; with detection
       `prior_labels` `[B, P]` int32 and `prior_offsets` `[B, P, 4]`; with segmentation `mask`
       `[B, F, F]` uint8.
+
+    Raises:
+      ValueError: the batch cannot be divided so.
     """
+    if settings.batch_size % replicas or replicas % workers:
+        raise ValueError(
+            f"{settings.batch_size} pictures of a batch do not divide over {replicas} replicas of "
+            f"{workers} workers"
+        )
     # Absolute, for the workers of a tf.data service, which have another working folder.
     files = [os.path.abspath(file) for info in record_sets for file in info.files]
     images = sum(records_info.images for records_info in record_sets)
-    start = start_step * settings.batch_size
-    dataset = _serialized(files, images, settings.seed, start).map(
+    dataset = _serialized(files, images, settings.seed, start_step * settings.batch_size)
+    if workers > 1:
+        share = settings.batch_size // workers
+        dataset = dataset.filter(lambda number, _: number % settings.batch_size // share == worker)
+    dataset = dataset.map(
         lambda number, serialized: _training_example(number, serialized, settings),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
-    return dataset.batch(settings.batch_size, drop_remainder=True).prefetch(2)
+    part = settings.batch_size // replicas
+    return dataset.batch(part, drop_remainder=True).prefetch(2 * replicas // workers)
 
 
 def evaluation_dataset(record_sets, image_size, batch_size):

@@ -25,6 +25,7 @@ def test_every_recipe_is_one_that_training_accepts(name, tmp_path):
     args = training_args(name, tmp_path)
     parts = [config.pick(kind, args) for kind in (config.InputConfig, config.OptimConfig)]
     parts += [config.average_config(args), config.pick(config.RunConfig, args)]
+    parts += [config.pick(config.StepConfig, args)]
     config.validate_training(config.model_config(args), *parts)
 
 

@@ -40,6 +40,8 @@ SHARED = {
     "records": None,
 }
 TRAINING = {
+    "strategy": "none",
+    "batch_norm": "replica",
     "train_records": [],
     "max_iterations": 1000000,
     "batch_size": 32,
@@ -71,6 +73,7 @@ TRAINING = {
     "augmentation": "full",
 }
 EVALUATION = {
+    "strategy": "none",
     "eval_records": [],
     "batch_eval": False,
     "follow": False,
@@ -326,3 +329,23 @@ def test_help_comes_without_tensorflow_and_names_flags_and_defaults(script):
     assert "--conf_thresh N scores must exceed this to enter NMS (default: 0.01)" in text
     assert f"example: python {script}.py --run_name first" in text
     assert max(map(len, printed)) <= 100
+
+
+def test_batch_norm_in_sync_needs_several_devices():
+    with pytest.raises(ValueError, match="--batch_norm sync has no effect"):
+        config.validate_devices(config.DeviceConfig(batch_norm="sync"), config.StepConfig())
+    config.validate_devices(config.DeviceConfig("mirrored", "sync"), config.StepConfig())
+
+
+def test_several_devices_refuse_what_only_one_computes():
+    devices = config.DeviceConfig("multi_worker")
+    for flag, settings in {
+        "--accumulate": {"accumulate": 2},
+        "--xla": {"xla": True},
+        "--mixed_precision float16": {"mixed_precision": "float16"},
+    }.items():
+        step = config.StepConfig(**settings)
+        with pytest.raises(ValueError, match=f"{flag} .*--strategy multi_worker"):
+            config.validate_devices(devices, step)
+        config.validate_devices(config.DeviceConfig(), step)
+    config.validate_devices(devices, config.StepConfig("bfloat16", clip_norm=1.0))

@@ -108,6 +108,29 @@ def test_starting_at_a_step_is_skipping_the_batches_before(seven):
         _assert_equal(whole[start_step:], _batches([seven], 9 - start_step, None, start_step))
 
 
+@pytest.mark.parametrize(("replicas", "workers"), [(1, 1), (2, 1), (4, 2), (2, 2)])
+def test_workers_and_replicas_divide_the_batches_of_one_device(seven, replicas, workers):
+    settings, per_worker = _settings(batch_size=4), replicas // workers
+    parts = []
+    for worker in range(workers):
+        dataset = training_dataset([seven], settings, 2, replicas, worker, workers)
+        parts.append(list(dataset.take(3 * per_worker).as_numpy_iterator()))
+    whole = _batches([seven], 3, settings, 2)
+    for number, batch in enumerate(whole):
+        step = slice(number * per_worker, (number + 1) * per_worker)
+        of_step = [part for worker in parts for part in worker[step]]
+        assert len(of_step) == replicas
+        for key, value in batch.items():
+            together = np.concatenate([part[key] for part in of_step])
+            np.testing.assert_array_equal(together, value, err_msg=key)
+
+
+@pytest.mark.parametrize(("replicas", "workers"), [(3, 1), (4, 3)])
+def test_a_batch_that_does_not_divide_is_an_error(seven, replicas, workers):
+    with pytest.raises(ValueError, match=f"4 pictures .* over {replicas} replicas of {workers}"):
+        training_dataset([seven], _settings(batch_size=4), 0, replicas, 0, workers)
+
+
 @pytest.mark.parametrize("block", [2048, 3])
 def test_every_picture_is_seen_once_an_epoch(seven, monkeypatch, block):
     monkeypatch.setattr(pipeline, "SHUFFLE_BLOCK", block)

@@ -5,6 +5,7 @@ import functools
 import tensorflow as tf
 
 from blitznet import addons, choices, keys
+from blitznet.distribution import sum_of_largest, sum_over_replicas
 
 
 def make_detection_loss(class_loss, box_loss, coder):
@@ -31,6 +32,7 @@ def hard_negative_softmax(confidence, prior_labels, negative_ratio=3):
 
     Negatives are mined over the whole batch, not per picture: with N positives in the batch,
     the `max(1, min(3 N, P - N))` negatives of highest cross-entropy are kept (spec section 9).
+    The batch is that of all replicas, and each sums up its own prior boxes among those kept.
 
     Args:
       confidence: `[B, P, C]` logits.
@@ -42,14 +44,12 @@ def hard_negative_softmax(confidence, prior_labels, negative_ratio=3):
     """
     entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(prior_labels, confidence)
     positive = prior_labels > 0
-    count = tf.reduce_sum(tf.cast(positive, tf.int32))
+    count = sum_over_replicas(tf.reduce_sum(tf.cast(positive, tf.int32)))
     wanted = tf.minimum(negative_ratio * count, tf.shape(prior_labels)[1] - count)
     # Cross-entropy is never negative, so positives at -1 are taken last.
     candidates = tf.reshape(tf.where(positive, -1.0, entropy), [-1])
-    # All are ranked, since XLA must know how many.
-    ranked = tf.math.top_k(candidates, tf.size(candidates)).values
-    kept = tf.range(tf.size(candidates)) < wanted
-    negatives = tf.reduce_sum(tf.where(kept, ranked, 0.0))
+    hardest = sum_of_largest(candidates, tf.maximum(wanted, 1))
+    negatives = tf.where(wanted > 0, hardest, 0.0)
     positives = tf.reduce_sum(tf.where(positive, entropy, 0.0))
     # top_k takes NaN last, which would hide it.
     return _nan_unless_finite(entropy, positives + negatives)
@@ -71,6 +71,8 @@ def detection_loss(
 ):
     """Class loss and box loss for each positive prior box of the batch.
 
+    Of several replicas each answers its part: the divisor counts the positives of all.
+
     Args:
       confidence: `[B, P, C]` logits.
       location: `[B, P, 4]` predicted offsets.
@@ -84,7 +86,7 @@ def detection_loss(
       without any). `box` is NaN where any offset, of a positive or not, is not finite.
     """
     positive = prior_labels > 0
-    count = tf.reduce_sum(tf.cast(positive, confidence.dtype))
+    count = sum_over_replicas(tf.reduce_sum(tf.cast(positive, confidence.dtype)))
     at_least_one = tf.maximum(count, 1.0)
     # Negatives get their target, so that a wild offset of theirs costs no NaN in the gradient.
     distance = box_loss(tf.where(positive[..., None], location, prior_offsets), prior_offsets)

@@ -3,10 +3,13 @@
 import tensorflow as tf
 
 from blitznet import keys
+from blitznet.distribution import sum_over_replicas
 
 
 def segmentation_loss(logits, labels, ignore_label=255):
     """Softmax cross-entropy averaged over the batch's pixels that are not ignored.
+
+    Of several replicas each answers its part of the average over all of their pixels.
 
     Args:
       logits: `[B, F, F, C]`.
@@ -20,5 +23,5 @@ def segmentation_loss(logits, labels, ignore_label=255):
     counted = labels != ignore_label
     entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.where(counted, labels, 0), logits)
     total = tf.reduce_sum(tf.where(counted, entropy, 0.0))
-    number = tf.reduce_sum(tf.cast(counted, entropy.dtype))
+    number = sum_over_replicas(tf.reduce_sum(tf.cast(counted, entropy.dtype)))
     return {keys.LOSS_SEGMENTATION: tf.math.divide_no_nan(total, number)}

@@ -35,6 +35,7 @@ def build_model(
     weight_decay=5e-5,
     bn_decay=0.9,
     precision="float32",
+    sync_batch_norm=False,
 ):
     """Build the network as a Keras functional graph (arXiv 1708.02813, sections 3.1 and 3.2).
 
@@ -60,6 +61,7 @@ def build_model(
       bn_decay: momentum of the moving batch-norm statistics.
       precision: what the layers compute in, one of `choices.PRECISIONS`; weights, batch-norm
         statistics and outputs are float32 in any case.
+      sync_batch_norm: whether batch norm takes mean and variance over all replicas' pictures.
 
     Returns:
       A `keras.Model` from RGB pictures `[B, S, S, 3]` in [0, 1] to a dict of raw tensors:
@@ -76,7 +78,7 @@ def build_model(
     choices.check("class_loss", class_loss, choices.CLASS_LOSSES)
     check_fits(trunk, image_size, x4=x4, head=head, det_kernel=det_kernel)
     choices.check("precision", precision, choices.PRECISIONS)
-    conv = Conv(bn_decay, weight_decay)
+    conv = Conv(bn_decay, weight_decay, sync_batch_norm)
     with computing_in(precision):
         images = keras.Input((image_size, image_size, 3), name="images")
         features = base.features(images, conv)
