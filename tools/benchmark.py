@@ -15,7 +15,7 @@ from tabulate import tabulate
 
 import config
 import paths
-from tools import benchmark_encode, benchmark_evaluate, benchmark_serve
+from tools import benchmark_cost, benchmark_encode, benchmark_evaluate, benchmark_serve
 from tools.benchmark_server import LoadTestError
 
 _PREPARE = "`make setup-addons` makes .venv-addons/bin/python, with TensorFlow 2.15"
@@ -35,6 +35,7 @@ def build_parser():
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_network_command(commands)
     benchmark_serve.add_command(commands)
+    benchmark_cost.add_command(commands)
     benchmark_evaluate.add_command(commands)
     benchmark_encode.add_command(commands)
     return parser
