@@ -59,8 +59,10 @@ def cost(args):
     """Run the command; print and write what came of it."""
     rows = []
     for name in args.rows:
-        print(f"{name} ...", file=sys.stderr, flush=True)
         rows.append({"row": name, **measure_apart({**BASE, **ROWS[name]}, args.repeats)})
+        # The whole takes minutes: what is known is shown.
+        known = {key: round(v, 1) for key, v in rows[-1].items() if isinstance(v, float)}
+        print(f"{name}: {known}", file=sys.stderr, flush=True)
     table = [{k: v for k, v in row.items() if k not in ("environment", "error")} for row in rows]
     print(tabulate(table, headers="keys", floatfmt=".1f"))
     print("ms a call, medians; MB: the process's peak, before and after matching and losses")
