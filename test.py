@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import sys
+import time
 
 import config
 import paths
@@ -169,6 +170,7 @@ class Evaluator:
         weights = "averaged" if averaged and checkpoints.has_average(prefix) else "as trained"
         protocol = {**self._protocol(prefix), "weights": weights}
         meter = self._measure(step)
+        last_picture = time.perf_counter()
         results = meter.coco_results()
         if results is not None:
             path = evaluation_log.results_path(self._run_dir, self.label, step)
@@ -178,6 +180,7 @@ class Evaluator:
             print(f"{self._info.name} has no ground truth, so there are no scores")
         else:
             self._report(step, meter.scores(), protocol)
+        print(f"{time.perf_counter() - last_picture:.1f} s after the last picture")
         text = ", ".join(f"{name} {value}" for name, value in protocol.items())
         # A log that is watched while --follow waits is complete.
         print(f"protocol: {text}", flush=True)

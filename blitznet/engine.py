@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from blitznet.accumulation import sum_over_parts
 from blitznet.losses.detection import detection_loss
 from blitznet.losses.segmentation import segmentation_loss
 from blitznet.postprocess.detection import detections
-from blitznet.postprocess.segmentation import class_map
+from blitznet.postprocess.tiles import tiled_class_map
 
 
 class NonFiniteLoss(RuntimeError):
@@ -226,36 +227,43 @@ def make_predict(model, coder, settings, segment=True):
     return predict
 
 
-@tf.function(
-    input_signature=[
-        tf.TensorSpec([None, None, None, None], tf.float32),
-        tf.TensorSpec([2], tf.int32),
-    ]
-)
-def _class_map(logits, size):
-    return class_map(logits, size)
-
-
 def predictions(predict, batches):
     """Generator of `(example, prediction)`, NumPy, picture by picture.
 
     `batches` are those of `datasets.pipeline.evaluation_dataset`. A prediction has
     `detection_boxes` `[N, 4]`, `detection_scores` and `detection_classes` `[N]`, only the valid
     ones, and `semantic_classes` `[H, W]` at the picture's own size, for the model's tasks.
+
+    A thread predicts the next batch while the caller has the pictures of the last one.
     """
-    for batch in batches:
-        answer = predict(batch[keys.IMAGE])
-        logits = answer.pop(keys.SEGMENTATION, None)
-        answer = {name: value.numpy() for name, value in answer.items()}
-        examples = {name: value.numpy() for name, value in batch.items() if name != keys.IMAGE}
-        for i in range(len(examples[keys.FILENAME])):
-            example = {name: value[i] for name, value in examples.items()}
-            prediction = {}
-            if answer:
-                count = answer[keys.NUM_DETECTIONS][i]
-                for name in (keys.DETECTION_BOXES, keys.DETECTION_SCORES, keys.DETECTION_CLASSES):
-                    prediction[name] = answer[name][i, :count]
-            if logits is not None:
-                size = tf.stack([example[keys.HEIGHT], example[keys.WIDTH]])
-                prediction[keys.SEMANTIC_CLASSES] = _class_map(logits[i : i + 1], size)[0].numpy()
-            yield example, prediction
+
+    def predict_batch(batch):
+        return list(_predict_each(predict, batch))
+
+    with ThreadPoolExecutor(1) as thread:
+        pending = None
+        for batch in batches:
+            upcoming = thread.submit(predict_batch, batch)
+            if pending:
+                yield from pending.result()
+            pending = upcoming
+        if pending:
+            yield from pending.result()
+
+
+def _predict_each(predict, batch):
+    answer = predict(batch[keys.IMAGE])
+    answer = {name: value.numpy() for name, value in answer.items()}
+    logits = answer.pop(keys.SEGMENTATION, None)
+    examples = {name: value.numpy() for name, value in batch.items() if name != keys.IMAGE}
+    for i in range(len(examples[keys.FILENAME])):
+        example = {name: value[i] for name, value in examples.items()}
+        prediction = {}
+        if answer:
+            count = answer[keys.NUM_DETECTIONS][i]
+            for name in (keys.DETECTION_BOXES, keys.DETECTION_SCORES, keys.DETECTION_CLASSES):
+                prediction[name] = answer[name][i, :count]
+        if logits is not None:
+            size = example[keys.HEIGHT], example[keys.WIDTH]
+            prediction[keys.SEMANTIC_CLASSES] = tiled_class_map(logits[i], *size)
+        yield example, prediction

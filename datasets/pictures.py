@@ -1,5 +1,6 @@
 """Picture files and masks as bytes, checked: what the layouts of VOC and COCO share."""
 
+import contextlib
 import io
 
 import numpy as np
@@ -27,23 +28,34 @@ def read_picture(path, advice, formats=JPEG):
     and for other pixels than 8-bit RGB or grey.
     """
     encoded = read_bytes(path, advice)
-    picture = open_encoded(path, encoded, f"not a {formats[0]}")
+    otherwise = f"not a {formats[0]}"
+    with _decoding(path, otherwise), Image.open(io.BytesIO(encoded)) as picture:
+        mode, (width, height) = picture.mode, picture.size
+        # A JPEG in grey and an eighth of its size: its file is read to the end all the same.
+        picture.draft("L", (1, 1))
+        picture.load()
     if picture.format not in formats:
-        raise BadExample(path, f"not a {formats[0]} but {picture.format}: convert it")
-    if picture.mode not in ("RGB", "L"):
-        what = f"a {picture.mode} {picture.format}"
+        raise BadExample(path, f"{otherwise} but {picture.format}: convert it")
+    if mode not in ("RGB", "L"):
+        what = f"a {mode} {picture.format}"
         raise BadExample(path, f"{what}: convert it to RGB (save it with PIL)")
-    return encoded, picture.width, picture.height
+    return encoded, width, height
 
 
 def open_encoded(path, encoded, otherwise):
     """PIL's picture of a file's bytes, decoded; BadExample where that fails."""
+    with _decoding(path, otherwise), Image.open(io.BytesIO(encoded)) as picture:
+        picture.load()
+    return picture
+
+
+@contextlib.contextmanager
+def _decoding(path, otherwise):
+    """Make BadExample of PIL's errors."""
     try:
-        with Image.open(io.BytesIO(encoded)) as picture:
-            picture.load()
+        yield
     except _PIL_ERRORS as error:
         raise BadExample(path, f"truncated or {otherwise} ({error})") from error
-    return picture
 
 
 def mask_bytes(ids):

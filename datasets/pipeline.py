@@ -91,7 +91,7 @@ def evaluation_dataset(record_sets, image_size, batch_size):
 
     def read(serialized):
         example = records.parse(serialized)
-        image = tf.cast(records.decode_image(example[keys.ENCODED_IMAGE]), tf.float32)
+        image = records.decode_image(example[keys.ENCODED_IMAGE])
         image = legacy_resize(image[None], (image_size, image_size))[0] / 255.0
         return {**example, keys.IMAGE: image}
 

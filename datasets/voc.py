@@ -193,12 +193,12 @@ def _read_mask(path, info, width, height):
     if picture.size != (width, height):
         reason = f"{picture.width} x {picture.height} pixels, the JPEG has {width} x {height}"
         raise BadExample(path, reason)
-    ids = np.asarray(picture)
-    unknown = set(np.unique(ids)) - set(range(info.num_classes)) - {info.ignore_label}
+    present = np.flatnonzero(picture.histogram()).tolist()
+    unknown = set(present) - set(range(info.num_classes)) - {info.ignore_label}
     if unknown:
         raise BadExample(
             path,
             f"has the id {min(unknown)}, which is neither 0 to {info.num_classes - 1} "
             f"nor {info.ignore_label}",
         )
-    return pictures.mask_bytes(ids)
+    return pictures.mask_bytes(np.asarray(picture))

@@ -3,6 +3,7 @@
 import math
 import os
 import signal
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -218,6 +219,23 @@ def test_predictions_are_for_each_picture_its_own_size_and_its_valid_detections(
         expected = np.argmax(legacy_resize(SEGMENTATION[None], size)[0], axis=-1)
         assert prediction[keys.SEMANTIC_CLASSES].shape == size
         np.testing.assert_array_equal(prediction[keys.SEMANTIC_CLASSES], expected)
+
+
+def test_the_next_batch_is_predicted_while_the_caller_has_the_last_one():
+    next_begins, asked = threading.Event(), []
+
+    def predict(images):
+        asked.append(len(images))
+        if len(asked) == 2:
+            next_begins.set()
+        return {keys.SEGMENTATION: tf.constant(SEGMENTATION[None])}
+
+    batches = [evaluation_batch([(4, 4)]) for _ in range(3)]
+    found = engine.predictions(predict, batches)
+    next(found)
+    assert next_begins.wait(60)
+    assert len(list(found)) == 2
+    assert asked == [1, 1, 1]
 
 
 def test_tasks_can_be_left_out():

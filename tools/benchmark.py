@@ -15,7 +15,14 @@ from tabulate import tabulate
 
 import config
 import paths
-from tools import benchmark_input, benchmark_serve, benchmark_train
+from tools import (
+    benchmark_cost,
+    benchmark_encode,
+    benchmark_evaluate,
+    benchmark_input,
+    benchmark_serve,
+    benchmark_train,
+)
 from tools.benchmark_server import LoadTestError
 
 _PREPARE = "`make setup-addons` makes .venv-addons/bin/python, with TensorFlow 2.15"
@@ -34,9 +41,15 @@ def build_parser():
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_network_command(commands)
-    benchmark_input.add_command(commands)
-    benchmark_serve.add_command(commands)
-    benchmark_train.add_command(commands)
+    for command in (
+        benchmark_input,
+        benchmark_train,
+        benchmark_evaluate,
+        benchmark_encode,
+        benchmark_cost,
+        benchmark_serve,
+    ):
+        command.add_command(commands)
     return parser
 
 

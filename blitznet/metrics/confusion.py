@@ -39,8 +39,10 @@ class ConfusionMatrix:
         counted = labels != self.ignore_label
         rows = self._ids("labels", labels, counted)
         columns = self._ids("predictions", predictions, counted)
-        pairs = np.bincount(rows * self.num_classes + columns, minlength=self.counts.size)
-        self.counts += pairs.reshape(self.counts.shape)
+        pairs = rows.astype(np.intp)
+        pairs *= self.num_classes
+        pairs += columns.astype(np.intp, copy=False)
+        self.counts += np.bincount(pairs, minlength=self.counts.size).reshape(self.counts.shape)
 
     def merge(self, other):
         """Adds the counts of another matrix; ValueError if its classes or ignored label differ."""
@@ -85,7 +87,7 @@ class ConfusionMatrix:
     def _ids(self, what, array, counted):
         if not np.issubdtype(array.dtype, np.integer):
             raise TypeError(f"{what} are of type {array.dtype}: expected integers")
-        ids = array[counted].astype(np.intp, copy=False)
+        ids = array[counted]
         if ids.size and (ids.min() < 0 or ids.max() >= self.num_classes):
             wrong = ids[(ids < 0) | (ids >= self.num_classes)]
             raise ValueError(

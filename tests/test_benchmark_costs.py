@@ -1,0 +1,82 @@
+"""The benchmarks of evaluation, encoding and cost: arithmetic by hand, and small real runs."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from datasets import records, voc
+from datasets.info import VOC
+from tiny_run import MODEL
+from tools import (
+    benchmark,
+    benchmark_cost,
+    benchmark_cost_row,
+    benchmark_encode,
+    benchmark_evaluate,
+)
+
+
+def test_figures_of_evaluation_by_hand():
+    seconds = {"network": [1.0, 3.0, 2.0], "evaluation": [2.0, 4.0, 4.0]}
+    seconds.update(after_last_picture=[0.1, 0.3, 0.2], product=[0.5, 0.5, 0.5])
+    found = benchmark_evaluate.summarise(seconds, pictures=8, flop=4e9, product_flop=5e9)
+    assert found["limit_gflop_per_second"] == 10
+    # 4 GFLOP in 2 s and in 4 s, where the product does 10 a second.
+    assert found["network"]["share_of_limit"] == pytest.approx(0.2)
+    assert found["evaluation"]["share_of_limit"] == pytest.approx(0.1)
+    assert found["network"]["mean"] == found["network"]["p50"] == 4
+    assert found["network"]["p95"] == pytest.approx(8 / 2.9)
+    # Turn by turn 1 / 2, 3 / 4, 2 / 4.
+    assert found["ratio"] == 0.5
+    assert found["seconds_after_last_picture"] == pytest.approx(0.2)
+
+
+def test_figures_of_encoding_by_hand():
+    seconds = {"encode": [2.0, 4.0, 3.0], "limit": [1.0, 3.0, 2.0]}
+    found = benchmark_encode.summarise(seconds, workers=2, pictures=6)
+    assert found["workers"] == 2
+    assert found["mean"] == found["p50"] == 4 and found["limit"] == 6
+    assert found["p95"] == pytest.approx(12 / 3.9)
+    assert found["share"] == pytest.approx(2 / 3)
+
+
+def test_evaluation_is_measured_end_to_end(tiny_data, tmp_path):
+    report = tmp_path / "report.json"
+    path = next(iter(sorted((tiny_data / "records").glob("*-seg.json"))))
+    flags = ["--copies", "2", "--rounds", "1", "--batch_size", "4", "--json", str(report)]
+    assert benchmark.main(["evaluate", "--records", str(path), *flags, *MODEL]) == 0
+    found = json.loads(report.read_text())
+    assert found["pictures"] == 2 * records.read_json(path, "").images
+    (network,), (evaluation,) = found["seconds"]["network"], found["seconds"]["evaluation"]
+    assert found["summary"]["ratio"] == network / evaluation
+
+
+def test_what_is_timed_writes_the_encoders_records_and_its_limit_the_same_bytes(
+    tiny_data, tmp_path
+):
+    voc_dir = tiny_data / "VOCdevkit" / "VOC2012"
+    names = voc.read_list(voc_dir, "Segmentation/val")
+    for work in (benchmark_encode.encode_pictures, benchmark_encode.copy_pictures):
+        begin, end = work(voc_dir, names, tmp_path)
+        assert begin <= end
+    examples = [voc.read_example(voc_dir, name, VOC, "SegmentationClass") for name in names]
+    written = [r.numpy() for r in tf.data.TFRecordDataset(str(tmp_path / "encoded"))]
+    assert written == [records.serialize(example, VOC.class_names) for example in examples]
+    parts = (
+        (e["encoded_image"], (voc_dir / "Annotations" / f"{n}.xml").read_bytes(), e["encoded_mask"])
+        for n, e in zip(names, examples)
+    )
+    assert (tmp_path / "copied").read_bytes() == b"".join(b"".join(part) for part in parts)
+
+
+def test_rows_of_the_cost_table_change_settings_that_there_are():
+    for row in benchmark_cost.ROWS.values():
+        assert row.keys() <= benchmark_cost.BASE.keys()
+
+
+def test_objects_of_the_cost_table_have_area_and_a_class():
+    boxes, labels = benchmark_cost_row._objects(2, 300, 21)
+    assert boxes.shape == (2, 300, 4) and np.all(boxes[..., 2:] > boxes[..., :2])
+    assert set(np.unique(labels)) == set(range(1, 21))

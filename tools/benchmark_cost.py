@@ -1,0 +1,88 @@
+"""The command `cost` of tools.benchmark: how time and memory grow, a process for each row."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tabulate import tabulate
+
+import config
+import paths
+
+# Of the network: image size, x4, batch size, classes, objects of a picture. Each row but the first
+# changes one thing.
+ROWS = {
+    "base": {},
+    "512": {"image_size": 512},
+    "x4": {"x4": True},
+    "512 x4": {"image_size": 512, "x4": True},
+    "batch 4": {"batch_size": 4},
+    "81 classes": {"num_classes": 81},
+    "1203 classes": {"num_classes": 1203},
+    "1 object": {"objects": 1},
+    "100 objects": {"objects": 100},
+    "300 objects": {"objects": 300},
+    "512 x4, 300 objects": {"image_size": 512, "x4": True, "objects": 300},
+}
+BASE = {"image_size": 300, "x4": False, "batch_size": 1, "num_classes": 21, "objects": 10}
+
+
+def add_command(commands):
+    """Add the command to the subparsers of tools.benchmark."""
+    parser = commands.add_parser(
+        "cost",
+        help="time and memory by image size, batch, priors, classes and objects",
+        description="Time the network, NMS, matching and losses apart, each row in a process of "
+        "its own, which also gives its peak memory. Random weights, detection and segmentation "
+        "by resnet50. All of it takes some minutes.",
+        epilog="example: python -m tools.benchmark cost --rows base 'batch 4' --json cost.json",
+    )
+    parser.set_defaults(command=cost)
+    parser.add_argument(
+        "--rows",
+        nargs="+",
+        choices=ROWS,
+        default=list(ROWS),
+        metavar="ROW",
+        help=f"of {', '.join(ROWS)} (default: all)",
+    )
+    count = config.number_in(1, kind=int)
+    parser.add_argument(
+        "--repeats", type=count, default=3, metavar="N", help="calls that count (default: 3)"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the figures")
+
+
+def cost(args):
+    """Run the command; print and write what came of it."""
+    rows = []
+    for name in args.rows:
+        rows.append({"row": name, **measure_apart({**BASE, **ROWS[name]}, args.repeats)})
+        # The whole takes minutes: what is known is shown.
+        known = {key: round(v, 1) for key, v in rows[-1].items() if isinstance(v, float)}
+        print(f"{name}: {known}", file=sys.stderr, flush=True)
+    table = [{k: v for k, v in row.items() if k not in ("environment", "error")} for row in rows]
+    print(tabulate(table, headers="keys", floatfmt=".1f"))
+    print("ms a call, medians; MB: the process's peak, before and after matching and losses")
+    where = next((row["environment"] for row in rows if "environment" in row), {})
+    print(", ".join(f"{name} {where.get(name)}" for name in ("device", "precision", "threads")))
+    if args.json:
+        from blitznet import runs
+
+        runs.write_json(Path(args.json), {"rows": rows, "repeats": args.repeats})
+
+
+def measure_apart(setting, repeats):
+    """`benchmark_cost_row.measure` in a fresh process; `setting` and `error` where it fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.json"
+        task = json.dumps({**setting, "repeats": repeats})
+        command = [sys.executable, "-m", "tools.benchmark_cost_row", task, str(report)]
+        process = subprocess.run(command, cwd=paths.CHECKOUT)
+        if process.returncode:
+            # A negative code is a signal: out of memory as a rule.
+            print(f"failed with exit code {process.returncode}", file=sys.stderr)
+            return {**setting, "error": process.returncode}
+        return json.loads(report.read_text())

@@ -1,0 +1,188 @@
+"""The command `evaluate` of tools.benchmark: evaluation end to end beside its bare network."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+from tabulate import tabulate
+
+import config
+
+
+def add_command(commands):
+    """Add the command to the subparsers of tools.benchmark."""
+    parser = commands.add_parser(
+        "evaluate",
+        help="evaluation end to end beside the bare network",
+        description="Time evaluation as test.py does it (read, decode, network, NMS, class maps, "
+        "scores), the bare network on the same pictures, and a large float32 matrix product, the "
+        "machine's limit, by turns. The weights are random unless --run names a run's folder.",
+        epilog="example: python -m tools.benchmark evaluate --records "
+        "data/records/voc12-val-seg.json --x4",
+    )
+    parser.set_defaults(command=evaluate)
+    count = config.number_in(1, kind=int)
+    parser.add_argument(
+        "--records", required=True, type=Path, metavar="FILE", help=".json of a set of records"
+    )
+    parser.add_argument(
+        "--run", type=Path, metavar="DIR", help="folder of a run: its network, newest weights"
+    )
+
+    def add(flag, default, help):
+        help = f"{help} (default: %(default)s)"
+        parser.add_argument(flag, type=count, default=default, metavar="N", help=help)
+
+    add("--batch_size", 8, "pictures at a time")
+    add("--copies", 2, "times that each turn goes through the set")
+    add("--rounds", 5, "turns that count, after one that does not")
+    parser.add_argument("--json", metavar="FILE", help="write the figures and every turn's time")
+    config.add_model_flags(parser)
+
+
+def evaluate(args):
+    """Run the command; print and write what came of it."""
+    from tools import benchmark_measure
+
+    turns = Turns(args)
+    result = {**measure(turns, args.rounds), "environment": benchmark_measure.environment()}
+    result.update(records=str(args.records), batch_size=args.batch_size, network=turns.shape)
+    print(tabulate(rows(result["summary"], result["environment"]), disable_numparse=True))
+    if args.json:
+        from blitznet import runs
+
+        runs.write_json(Path(args.json), result)
+
+
+class Turns:
+    """What is timed by turns.
+
+    Attributes:
+      shape: arguments of `build_model`.
+      pictures: number of pictures of a turn.
+      flop: floating-point operations of `network`.
+    """
+
+    def __init__(self, args):
+        import tensorflow as tf
+
+        from blitznet import engine, keys, runs
+        from blitznet.postprocess.settings import DetectionSettings
+        from datasets import pipeline, records
+        from tools import benchmark_measure
+
+        self._info = records.read_json(args.records, "write the set again")
+        if args.run:
+            self._model, coder, description, _ = runs.load(args.run)
+            self.shape = description["model"]
+        else:
+            flags = vars(config.model_config(args))
+            self.shape = {"num_classes": len(self._info.class_names) + 1, **flags}
+            self._model, coder = runs.build({"model": runs.full_shape(self.shape)})
+        if self.shape["num_classes"] != len(self._info.class_names) + 1:
+            raise ValueError(f"{args.run} and {args.records} are of different classes")
+        self._predict = engine.make_predict(self._model, coder, DetectionSettings())
+        self._batches = pipeline.evaluation_dataset(
+            [self._info] * args.copies, self._model.input_shape[1], args.batch_size
+        )
+        self.pictures = args.copies * self._info.images
+        self._images = [batch[keys.IMAGE] for batch in self._batches]
+        specification = tf.TensorSpec(self._images[0].shape)
+        self._forward = tf.function(lambda images: self._model(images, training=False))
+        counted = self._forward.get_concrete_function(specification)
+        self.flop = benchmark_measure.graph_flop(counted) * self.pictures / len(self._images[0])
+
+    def network(self):
+        """The bare network on all pictures; seconds."""
+        from tools.benchmark_measure import seconds_of
+
+        return seconds_of(lambda: [self._forward(images) for images in self._images])
+
+    def evaluation(self):
+        """Seconds until all pictures are added to their `Evaluation`, and of its scores then."""
+        from blitznet import engine
+
+        began = time.perf_counter()
+        found = engine.predictions(self._predict, self._batches)
+        for number, (example, prediction) in enumerate(found):
+            if number % self._info.images == 0:
+                meter = self._meter()
+            meter.add(example, prediction)
+        last = time.perf_counter()
+        meter.scores()
+        return last - began, time.perf_counter() - last
+
+    def _meter(self):
+        from blitznet.evaluation import Evaluation
+
+        info = self._info
+        rule = info.ap_rule if self.shape["detect"] and info.has_boxes else None
+        ids = info.category_ids
+        return Evaluation(
+            info.class_names, rule, 0.5, self.shape["segment"], info.ignore_label, ids
+        )
+
+
+def measure(turns, rounds):
+    """Time network, evaluation and matrix product by turns.
+
+    Returns:
+      dict for JSON: seconds of each turn, and `summary`, see `summarise`.
+    """
+    from tools import benchmark_measure
+
+    side = benchmark_measure.PRODUCT_SIDE[benchmark_measure.device_type()]
+    product, product_flop = benchmark_measure.matrix_product(side)
+    turns.network(), turns.evaluation(), product()
+    seconds = {"network": [], "evaluation": [], "after_last_picture": [], "product": []}
+    for _ in range(rounds):
+        seconds["network"].append(turns.network())
+        end_to_end, after = turns.evaluation()
+        seconds["evaluation"].append(end_to_end)
+        seconds["after_last_picture"].append(after)
+        products = [benchmark_measure.seconds_of(product) for _ in range(5)]
+        seconds["product"].append(float(np.median(products)))
+    summary = summarise(seconds, turns.pictures, turns.flop, product_flop)
+    return {"pictures": turns.pictures, "seconds": seconds, "summary": summary}
+
+
+def summarise(seconds, pictures, flop, product_flop):
+    """Figures of all turns.
+
+    Args:
+      seconds: lists of the seconds of a turn, as `measure` makes them.
+      pictures, flop: of a turn. product_flop: of a matrix product.
+
+    Returns:
+      dict: of `network` and `evaluation` the images/s as `mean`, `p50` and `p95` (95% of the turns
+      are at least that fast); `ratio`, the median over the turns of evaluation's images/s over the
+      network's; `share_of_limit` of both at the median times; `seconds_after_last_picture`.
+    """
+    limit = product_flop / np.median(seconds["product"])
+    answer = {"limit_gflop_per_second": limit / 1e9}
+    for name in ("network", "evaluation"):
+        p50, p95 = np.percentile(seconds[name], [50, 95])
+        rates = {"mean": pictures / np.mean(seconds[name]), "p50": pictures / p50}
+        rates.update(p95=pictures / p95, share_of_limit=flop / p50 / limit)
+        answer[name] = {key: float(value) for key, value in rates.items()}
+    ratios = np.divide(seconds["network"], seconds["evaluation"])
+    answer["ratio"] = float(np.median(ratios))
+    answer["seconds_after_last_picture"] = float(np.median(seconds["after_last_picture"]))
+    return answer
+
+
+def rows(summary, environment):
+    """`[(what, value as text)]` of a summary, and what was measured where."""
+    answer = []
+    for name in ("network", "evaluation"):
+        of = summary[name]
+        answer += [(f"{name}, images/s, {key}", f"{of[key]:.2f}") for key in ("mean", "p50", "p95")]
+        answer.append((f"{name}, share of the limit", f"{of['share_of_limit']:.3f}"))
+    limit, after = summary["limit_gflop_per_second"], summary["seconds_after_last_picture"]
+    return [
+        *answer,
+        ("evaluation / network", f"{summary['ratio']:.3f}"),
+        ("s after the last picture", f"{after:.2f}"),
+        ("GFLOP/s of a matrix product, the limit", f"{limit:.1f}"),
+        *((name, environment[name]) for name in ("device", "precision", "threads", "cpu")),
+    ]
