@@ -520,37 +520,64 @@ def _check_average(average, max_iterations):
         )
 
 
-def validate_training(model, inputs, optim, average, run, step):
-    """Checks across flags.
+@dataclass(frozen=True)
+class TrainingConfig:
+    """What the flags of training.py say of a training."""
+
+    model: ModelConfig
+    inputs: InputConfig
+    optim: OptimConfig
+    average: AverageConfig
+    step: StepConfig
+    devices: DeviceConfig
+    run: RunConfig
+
+
+def training_config(args):
+    """`TrainingConfig` of training flags, checked across them.
 
     Raises:
       ValueError: names the flags that do not go together.
     """
-    _check_own_records(inputs, inputs.train_records, "--train_records")
+    training = TrainingConfig(
+        model=model_config(args),
+        inputs=pick(InputConfig, args),
+        optim=pick(OptimConfig, args),
+        average=average_config(args),
+        step=pick(StepConfig, args),
+        devices=pick(DeviceConfig, args),
+        run=pick(RunConfig, args),
+    )
+    _check_own_records(training.inputs, training.inputs.train_records, "--train_records")
+    _check_tasks(training.model, training.inputs, training.optim)
+    if list(training.optim.lr_decay) != sorted(set(training.optim.lr_decay)):
+        raise ValueError(f"--lr_decay must rise from step to step, got {training.optim.lr_decay}")
+    _check_average(training.average, training.run.max_iterations)
+    _check_step(training.step, training.devices, training.inputs.batch_size)
+    starts = ("imagenet_weights", "init_from", "random_trunk_init")
+    given = [f"--{start}" for start in starts if getattr(training.run, start)]
+    if len(given) > 1:
+        raise ValueError(f"{' and '.join(given)} exclude each other")
+    return training
+
+
+def _check_tasks(model, inputs, optim):
     if model.top_fm % 4:
         raise ValueError(f"--top_fm must be a multiple of 4, got {model.top_fm}")
     trunks.check_fits(
         model.trunk, model.image_size, x4=model.x4, head=model.head, det_kernel=model.det_kernel
     )
-    if list(optim.lr_decay) != sorted(set(optim.lr_decay)):
-        raise ValueError(f"--lr_decay must rise from step to step, got {optim.lr_decay}")
     if inputs.no_seg_gt and not model.detect:
         raise ValueError("--no_seg_gt leaves nothing to learn without --detect")
     if not model.detect and (model.class_loss, optim.box_loss) != ("softmax", "smooth_l1"):
         raise ValueError("--class_loss and --box_loss are of detection, which --segment leaves out")
-    _check_average(average, run.max_iterations)
-    if inputs.batch_size % step.accumulate:
+
+
+def _check_step(step, devices, batch_size):
+    if batch_size % step.accumulate:
         raise ValueError(
-            f"--accumulate {step.accumulate} does not divide --batch_size {inputs.batch_size}"
+            f"--accumulate {step.accumulate} does not divide --batch_size {batch_size}"
         )
-    starts = ("imagenet_weights", "init_from", "random_trunk_init")
-    given = [f"--{start}" for start in starts if getattr(run, start)]
-    if len(given) > 1:
-        raise ValueError(f"{' and '.join(given)} exclude each other")
-
-
-def validate_devices(devices, step):
-    """ValueError where a `DeviceConfig` and a `StepConfig` do not go together."""
     if devices.strategy == "none":
         if devices.batch_norm == "sync":
             raise ValueError("--batch_norm sync has no effect on one device: give a --strategy too")
@@ -563,8 +590,8 @@ def validate_devices(devices, step):
     given = [flag for flag, chosen in alone.items() if chosen]
     if given:
         raise ValueError(
-            f"{' and '.join(given)} on one device only, so not with --strategy "
-            f"{devices.strategy}; --mixed_precision bfloat16 and --clip_norm go with it"
+            f"{' and '.join(given)}: of one device only, not with --strategy {devices.strategy}; "
+            "--mixed_precision bfloat16 and --clip_norm go with it"
         )
 
 

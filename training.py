@@ -1,6 +1,7 @@
 """Train BlitzNet: `python training.py --help`."""
 
 import dataclasses
+import functools
 import json
 import os
 import signal
@@ -34,79 +35,66 @@ def run(args):
     """From parsed flags to a trained run; the exit code."""
     from tensorflow import keras
 
-    from blitznet import choices, distribution, engine, optim, progress, runs
-    from blitznet.losses.detection import make_detection_loss
+    from blitznet import distribution, first_weights, runs
 
-    model_config = config.model_config(args)
-    inputs = config.pick(config.InputConfig, args)
-    optimisation = config.pick(config.OptimConfig, args)
-    average = config.average_config(args)
-    settings = config.pick(config.RunConfig, args)
-    step = config.pick(config.StepConfig, args)
-    spread = config.pick(config.DeviceConfig, args)
-    config.validate_training(model_config, inputs, optimisation, average, settings, step)
-    config.validate_devices(spread, step)
-    devices = distribution.start(spread.strategy)
-    if spread.strategy != "none":
-        print(f"{spread.strategy}: {devices}")
-
-    keras.utils.set_random_seed(inputs.seed)
-    record_sets = open_records(args, inputs, model_config)
-    run_dir = paths.run_dir(paths.archive(args.archive), settings.run_name)
-    shape = dataclasses.asdict(model_config)
-    flags = {**vars(args), **shape, **dataclasses.asdict(average)}
+    settings = config.training_config(args)
+    devices = distribution.start(settings.devices.strategy)
+    if settings.devices.strategy != "none":
+        print(f"{settings.devices.strategy}: {devices}")
+    keras.utils.set_random_seed(settings.inputs.seed)
+    record_sets = open_records(args, settings.inputs, settings.model)
+    run_dir = paths.run_dir(paths.archive(args.archive), settings.run.run_name)
+    shape = dataclasses.asdict(settings.model)
+    flags = {**vars(args), **shape, **dataclasses.asdict(settings.average)}
     description = runs.describe(shape, record_sets[0].class_names, flags)
     runs.check_same_network(run_dir, description)
-    decoupled = optimisation.optimizer in choices.DECOUPLED
+
     with devices.scope():
-        model, coder = runs.build(
-            description,
-            weight_decay=0.0 if decoupled else optimisation.weight_decay,
-            bn_decay=optimisation.bn_decay,
-            precision="float32" if step.mixed_precision == "none" else step.mixed_precision,
-            sync_batch_norm=spread.batch_norm == "sync",
-        )
-    prior_loss = make_detection_loss(model_config.class_loss, optimisation.box_loss, coder)
-    checkpoint = checkpoint_to_resume(run_dir, settings)
+        model, coder, prior_loss = build_network(settings, description)
+    checkpoint = checkpoint_to_resume(run_dir, settings.run)
     if not checkpoint:
-        folder = paths.weights_dir(paths.data_root(args.data_root))
-        load_first_weights(settings, model, description, folder)
+        first_weights.load(
+            model,
+            description,
+            paths.weights_dir(paths.data_root(args.data_root)),
+            settings.run.init_from,
+            settings.run.imagenet_weights,
+            settings.run.random_trunk_init,
+        )
     with devices.scope():
-        optimizer = build_optimizer(optimisation, average, step, model)
+        optimizer = build_optimizer(settings, model)
     start = resume(checkpoint, model, optimizer) if checkpoint else 0
     devices.check_agreement("steps done", start)
-    if start >= settings.max_iterations:
+    if start >= settings.run.max_iterations:
         print(f"nothing to do: {start} steps are done, of --max_iterations {args.max_iterations}")
         return 0
     tell_flags(run_dir, description["flags"], start)
     if devices.chief:
         runs.write_flags(run_dir, description)
 
-    batches = progress.Timed(make_batches(record_sets, inputs, model, coder, start, devices))
-    reports = engine.train(
-        engine.make_train_step(
-            model,
-            optimizer,
-            coder,
-            prior_loss,
-            engine.StepSettings(step.accumulate, step.clip_norm, step.xla),
-            devices,
-        ),
-        optimizer,
-        batches,
-        lambda step: optim.learning_rate(
-            step,
-            optimisation.learning_rate,
-            optimisation.warmup_lr,
-            optimisation.warmup_step,
-            optimisation.lr_decay,
-        ),
-        start,
-        settings.max_iterations,
+    dataset = make_dataset(record_sets, settings.inputs, model, coder, start)
+    batches = deliver(dataset, record_sets, settings.inputs.data_service, devices)
+    step = make_step(settings.step, devices, model, optimizer, coder, prior_loss)
+    recorder = make_recorder(args, run_dir, devices, model, optimizer, coder, description)
+    return train(settings, step, optimizer, batches, recorder, start)
+
+
+def build_network(settings, description):
+    """`(model, coder, prior_loss)` of a `TrainingConfig`; the coder is None without detection."""
+    from blitznet import choices, runs
+    from blitznet.losses.detection import make_detection_loss
+
+    optimisation, step = settings.optim, settings.step
+    decoupled = optimisation.optimizer in choices.DECOUPLED
+    model, coder = runs.build(
+        description,
+        weight_decay=0.0 if decoupled else optimisation.weight_decay,
+        bn_decay=optimisation.bn_decay,
+        precision="float32" if step.mixed_precision == "none" else step.mixed_precision,
+        sync_batch_norm=settings.devices.batch_norm == "sync",
     )
-    names = description["class_names"]
-    recorder = Recorder(args, run_dir, model, optimizer, coder, names, devices)
-    return recorder.follow(reports, start, batches)
+    loss = make_detection_loss(settings.model.class_loss, optimisation.box_loss, coder)
+    return model, coder, loss
 
 
 def open_records(args, inputs, model_config):
@@ -199,55 +187,12 @@ def resume(checkpoint, model, optimizer):
     return step
 
 
-def load_first_weights(settings, model, description, folder):
-    """Load what a run at step 0 starts from, and print what was taken over and what was not.
-
-    `folder` is where ImageNet weights are looked for when no flag says another start.
-    """
-    from blitznet import imagenet
-
-    if settings.random_trunk_init:
-        return
-    if settings.init_from:
-        source = settings.init_from
-        loaded, skipped = take_over(source, model, description)
-    else:
-        trunk = description["model"]["trunk"]
-        source = settings.imagenet_weights or imagenet.find(trunk, folder)
-        loaded, skipped = imagenet.load(source, trunk, model)
-    print(f"{source}: {len(loaded)} variables taken over")
-    rest = len(model.variables) - len(loaded) - len(skipped)
-    words = [", ".join(skipped)] * bool(skipped) + [f"{rest} beside the trunk"] * bool(rest)
-    if words:
-        print(f"random values stay in {' and '.join(words)}")
-
-
-def take_over(source, model, description):
-    """The weights of a checkpoint that fit; paths of those taken over, and of the others.
-
-    Raises:
-      ValueError: hardly any fit.
-    """
-    from blitznet import checkpoints, runs
-
-    unfit = runs.unfit_layers(source, description)
-    loaded, skipped = checkpoints.init_from(source, model, unfit)
-    if len(loaded) < len(skipped):
-        raise ValueError(
-            f"only {len(loaded)} of {len(loaded) + len(skipped)} variables fit: is {source} of "
-            "another --trunk?"
-        )
-    if unfit:
-        print(f"{source} is of other classes or another --class_loss: no class logits taken over")
-    return loaded, skipped
-
-
-def build_optimizer(settings, average, step, model):
-    """The `optim.Optimizer` of `OptimConfig`, `AverageConfig` and `StepConfig`."""
+def build_optimizer(settings, model):
+    """The `optim.Optimizer` of a `TrainingConfig`."""
     from blitznet import optim
     from blitznet.loss_scaling import LossScale
 
-    averaging = None
+    averaging, average = None, settings.average
     if average.average_weights != "none":
         averaging = optim.Averaging(
             average.average_weights,
@@ -256,21 +201,19 @@ def build_optimizer(settings, average, step, model):
             period=average.average_period,
         )
     return optim.build_optimizer(
-        settings.optimizer,
+        settings.optim.optimizer,
         model,
-        settings.weight_decay,
-        settings.lookahead,
+        settings.optim.weight_decay,
+        settings.optim.lookahead,
         averaging,
-        LossScale() if step.mixed_precision == "float16" else None,
+        LossScale() if settings.step.mixed_precision == "float16" else None,
     )
 
 
-def make_batches(record_sets, inputs, model, coder, start, devices):
-    """The training batches from step `start` on; ValueError at a damaged file of records."""
+def make_dataset(record_sets, inputs, model, coder, start):
+    """Function `(replicas, worker, workers)` -> tf.data of training batches from `start` on."""
     from blitznet.models.blitznet import segmentation_side
-    from datasets.damage import naming_damaged
     from datasets.pipeline import TrainingInput, training_dataset
-    from datasets.service import through_service
 
     settings = TrainingInput(
         image_size=model.input_shape[1],
@@ -283,74 +226,81 @@ def make_batches(record_sets, inputs, model, coder, start, devices):
         ignore_label=record_sets[0].ignore_label,
         seed=inputs.seed,
     )
+    return functools.partial(training_dataset, record_sets, settings, start)
 
-    def make_dataset(replicas, worker, workers):
-        dataset = training_dataset(record_sets, settings, start, replicas, worker, workers)
-        return through_service(dataset, inputs.data_service) if inputs.data_service else dataset
 
-    batches = naming_damaged(devices.batches(make_dataset), record_sets)
-    if inputs.data_service:
+def deliver(make_dataset, record_sets, data_service, devices):
+    """`progress.Timed` batches for all replicas; ValueError at a damaged file of records."""
+    from blitznet.progress import Timed
+    from datasets.damage import naming_damaged
+    from datasets.service import through_service
+
+    def served(*share):
+        return through_service(make_dataset(*share), data_service)
+
+    batches = devices.batches(served if data_service else make_dataset)
+    if data_service:
         print(
-            f"batches come from the tf.data service at {inputs.data_service}: from several workers "
+            f"batches come from the tf.data service at {data_service}: from several workers "
             "in no fixed order, so that the run cannot be repeated or resumed to the last bit"
         )
-    return batches
+    return Timed(naming_damaged(batches, record_sets))
 
 
-class Recorder:
-    """Follows training: progress line, summaries, checkpoints, signals."""
+def make_step(settings, devices, model, optimizer, coder, prior_loss):
+    """The train step of a `StepConfig`."""
+    from blitznet import engine
 
-    def __init__(self, args, run_dir, model, optimizer, coder, class_names, devices):
-        from blitznet import engine
-        from blitznet.postprocess.settings import DetectionSettings
-        from blitznet.summaries import NoSummaries, SummaryWriter
+    computed = engine.StepSettings(settings.accumulate, settings.clip_norm, settings.xla)
+    return engine.make_train_step(model, optimizer, coder, prior_loss, computed, devices)
 
-        self._args, self._run_dir = args, run_dir
-        self._model, self._optimizer = model, optimizer
-        self._coder, self._class_names, self._devices = coder, class_names, devices
-        self._writer = SummaryWriter(run_dir) if devices.chief else NoSummaries()
-        settings = config.pick(DetectionSettings, args)
-        predict = engine.make_predict(model, coder, settings)
-        self._predict = devices.compiled(predict)
 
-    def follow(self, reports, start, batches):
-        """Consume the reports of all steps on `progress.Timed` batches; the exit code."""
-        from blitznet.engine import catch_signals
-        from blitznet.progress import TrainingProgress
+def make_recorder(args, run_dir, devices, model, optimizer, coder, description):
+    """The `Recorder` of a run."""
+    from blitznet import engine
+    from blitznet.postprocess.settings import DetectionSettings
+    from blitznet.recorder import Recorder
 
-        stop, step = self._args.max_iterations, start
-        progress = TrainingProgress(stop, self._args.batch_size, batches)
-        with catch_signals(signal.SIGINT, signal.SIGTERM) as caught:
-            for report in reports:
-                step = report.step
-                progress.show(report)
-                if step % self._args.summary_every == 0:
-                    self._writer.scalars(report, progress.speed)
-                due = step % self._args.save_every == 0 or step == stop
-                # Looked at once: a signal that comes later waits for the next step.
-                stopping = self._devices.any_worker(bool(caught)) and step < stop
-                if due or stopping:
-                    self._save(step)
-                if stopping:
-                    break
-                if due:
-                    self._writer.pictures(report, self._predict, self._coder, self._class_names)
-        progress.finish()
-        if step == stop:
-            print(f"{step} steps are done: {self._run_dir}")
-            return 0
-        # Of several workers perhaps another one was told to stop.
-        number = caught[0] if caught else signal.SIGTERM
-        name = signal.Signals(number).name
-        same = f"--ckpt {step / 1000:g}" if self._args.ckpt else "the same command"
-        print(f"stopped by {name} at step {step}, saved; {same} goes on from there")
-        return 128 + number
+    predict = engine.make_predict(model, coder, config.pick(DetectionSettings, args))
+    return Recorder(
+        run_dir=run_dir,
+        devices=devices,
+        model=model,
+        optimizer=optimizer,
+        coder=coder,
+        predict=devices.compiled(predict),
+        class_names=description["class_names"],
+        save_every=args.save_every,
+        summary_every=args.summary_every,
+    )
 
-    def _save(self, step):
-        from blitznet import checkpoints
 
-        chief = self._devices.chief
-        checkpoints.save(self._run_dir, step, self._model, self._optimizer, write=chief)
+def train(settings, step, optimizer, batches, recorder, start):
+    """Train from step `start` on, and say how it ended; the exit code."""
+    from blitznet import engine, optim
+    from blitznet.progress import TrainingProgress
+
+    optimisation, stop = settings.optim, settings.run.max_iterations
+
+    def rate_at(done):
+        return optim.learning_rate(
+            done,
+            optimisation.learning_rate,
+            optimisation.warmup_lr,
+            optimisation.warmup_step,
+            optimisation.lr_decay,
+        )
+
+    reports = engine.train(step, optimizer, batches, rate_at, start, stop)
+    progress = TrainingProgress(stop, settings.inputs.batch_size, batches)
+    done, stopped_by = recorder.follow(reports, progress, start, stop)
+    if stopped_by is None:
+        print(f"{done} steps are done: {recorder.run_dir}")
+        return 0
+    same = f"--ckpt {done / 1000:g}" if settings.run.ckpt else "the same command"
+    name = signal.Signals(stopped_by).name
+    print(f"stopped by {name} at step {done}, saved; {same} goes on from there")
+    return 128 + stopped_by
 
 
 if __name__ == "__main__":

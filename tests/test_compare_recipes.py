@@ -22,11 +22,7 @@ def training_args(name, output):
 
 @pytest.mark.parametrize("name", compare_recipes.RECIPES)
 def test_every_recipe_is_one_that_training_accepts(name, tmp_path):
-    args = training_args(name, tmp_path)
-    parts = [config.pick(kind, args) for kind in (config.InputConfig, config.OptimConfig)]
-    parts += [config.average_config(args), config.pick(config.RunConfig, args)]
-    parts += [config.pick(config.StepConfig, args)]
-    config.validate_training(config.model_config(args), *parts)
+    config.training_config(training_args(name, tmp_path))
 
 
 def test_snapshots_begin_where_the_rate_falls(tmp_path):
@@ -37,11 +33,10 @@ def test_snapshots_begin_where_the_rate_falls(tmp_path):
 @pytest.mark.parametrize("name", compare_recipes.RECIPES)
 def test_the_recipes_left_out_are_those_that_this_stack_refuses(name, tmp_path, capsys):
     args = training_args(name, tmp_path)
-    optimisation = config.pick(config.OptimConfig, args)
     toy = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     try:
         make_detection_loss(args.class_loss, args.box_loss, PriorCoder([[0.0, 0, 1, 1]]))
-        training.build_optimizer(optimisation, config.average_config(args), toy)
+        training.build_optimizer(config.training_config(args), toy)
         works = True
     except ImportError:
         works = False

@@ -185,17 +185,6 @@ EMA = ["--average_weights", "ema"]
 SWA = ["--average_weights", "swa", "--average_start"]
 
 
-def validate(args):
-    """Check training flags; their `AverageConfig`."""
-    inputs, optim, run, step = (
-        config.pick(kind, args)
-        for kind in (config.InputConfig, config.OptimConfig, config.RunConfig, config.StepConfig)
-    )
-    average = config.average_config(args)
-    config.validate_training(config.model_config(args), inputs, optim, average, run, step)
-    return average
-
-
 def test_ema_is_short_for_the_moving_average():
     short, long = training_args("--ema"), training_args("--average_weights", "ema")
     assert vars(short) == vars(long)
@@ -212,7 +201,8 @@ def test_ema_is_short_for_the_moving_average():
     ],
 )
 def test_an_average_has_the_settings_of_its_kind(flags, expected):
-    assert dataclasses.astuple(validate(training_args(*flags))) == expected
+    average = config.training_config(training_args(*flags)).average
+    assert dataclasses.astuple(average) == expected
 
 
 @pytest.mark.parametrize(
@@ -242,7 +232,7 @@ def test_an_average_has_the_settings_of_its_kind(flags, expected):
 )
 def test_flags_that_do_not_go_together_are_named(flags, named):
     with pytest.raises(ValueError) as error:
-        validate(training_args(*flags))
+        config.training_config(training_args(*flags))
     assert all(text in str(error.value) for text in named)
 
 
@@ -331,21 +321,13 @@ def test_help_comes_without_tensorflow_and_names_flags_and_defaults(script):
     assert max(map(len, printed)) <= 100
 
 
-def test_batch_norm_in_sync_needs_several_devices():
+def test_several_devices_take_what_one_does_not_and_one_what_they_do_not():
+    several = ["--strategy", "multi_worker"]
+    for flags in (["--xla"], ["--accumulate", "2"], ["--mixed_precision", "float16"]):
+        with pytest.raises(ValueError, match=f"{flags[0]}.*--strategy multi_worker"):
+            config.training_config(training_args(*several, *flags))
+        config.training_config(training_args(*flags))
+    several += ["--batch_norm", "sync", "--mixed_precision", "bfloat16", "--clip_norm", "1"]
+    config.training_config(training_args(*several))
     with pytest.raises(ValueError, match="--batch_norm sync has no effect"):
-        config.validate_devices(config.DeviceConfig(batch_norm="sync"), config.StepConfig())
-    config.validate_devices(config.DeviceConfig("mirrored", "sync"), config.StepConfig())
-
-
-def test_several_devices_refuse_what_only_one_computes():
-    devices = config.DeviceConfig("multi_worker")
-    for flag, settings in {
-        "--accumulate": {"accumulate": 2},
-        "--xla": {"xla": True},
-        "--mixed_precision float16": {"mixed_precision": "float16"},
-    }.items():
-        step = config.StepConfig(**settings)
-        with pytest.raises(ValueError, match=f"{flag} .*--strategy multi_worker"):
-            config.validate_devices(devices, step)
-        config.validate_devices(config.DeviceConfig(), step)
-    config.validate_devices(devices, config.StepConfig("bfloat16", clip_norm=1.0))
+        config.training_config(training_args("--batch_norm", "sync"))

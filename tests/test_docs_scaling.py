@@ -17,8 +17,7 @@ FOLDER = CHECKOUT / "docs" / "scaling"
 def check_flags(flags):
     """Parsed and validated as training.py does; answers them."""
     args = config.training_parser().parse_args(flags)
-    kinds = (config.DeviceConfig, config.StepConfig)
-    config.validate_devices(*(config.pick(kind, args) for kind in kinds))
+    config.training_config(args)
     assert args.strategy == "multi_worker"
     # The rule of docs/scaling.md, from 32 pictures at 1e-4.
     assert args.learning_rate == 1e-4 * args.batch_size / 32

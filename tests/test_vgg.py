@@ -155,13 +155,10 @@ def test_what_the_original_has_not_is_refused_by_flags_and_by_the_model(flags, m
     message = f"with trunk vgg16, {message}"
     parser = config.training_parser()
     args = parser.parse_args(["--run_name", "r", "--trunk", "vgg16", *flags])
-    kinds = (config.InputConfig, config.OptimConfig, config.AverageConfig, config.RunConfig)
-    kinds += (config.StepConfig,)
-    model = config.model_config(args)
     with pytest.raises(ValueError, match=message):
-        config.validate_training(model, *(config.pick(kind, args) for kind in kinds))
+        config.training_config(args)
     with pytest.raises(ValueError, match=message):
-        build_model(**dataclasses.asdict(model))
+        build_model(**dataclasses.asdict(config.model_config(args)))
 
 
 def test_training_reaches_every_weight(small):

@@ -90,23 +90,32 @@ def build_model(
 
         outputs = {}
         if detect:
-            shared = head == "shared"
-            counts = priors_per_cell(len(sources), base.ratios)
-            start = -math.log(1 / _FOCAL_START - 1) if class_loss == "focal" else 0.0
-            initializer = base.head_initializer
-            for name, width, bias in (
-                (keys.CONFIDENCE, num_classes, start),
-                (keys.LOCATION, 4, 0.0),
-            ):
-                outputs[name] = detection_head(
-                    sources, conv, width, counts, name, initializer, det_kernel, shared, bias
+            outputs.update(
+                _detection_outputs(
+                    sources, conv, base, num_classes, class_loss, det_kernel, head == "shared"
                 )
+            )
         if segment:
             outputs[keys.SEGMENTATION] = segmentation_head(
                 sources, conv, num_classes, n_base_channels, seg_filter_size
             )
         outputs = {name: as_float32(value, f"{name}_float32") for name, value in outputs.items()}
     return keras.Model(images, outputs, name="blitznet")
+
+
+def _detection_outputs(sources, conv, base, num_classes, class_loss, kernel, shared):
+    """The two tensors of detection, by name."""
+    counts = priors_per_cell(len(sources), base.ratios)
+    start = -math.log(1 / _FOCAL_START - 1) if class_loss == "focal" else 0.0
+    return {
+        name: detection_head(
+            sources, conv, width, counts, name, base.head_initializer, kernel, shared, bias
+        )
+        for name, width, bias in (
+            (keys.CONFIDENCE, num_classes, start),
+            (keys.LOCATION, 4, 0.0),
+        )
+    }
 
 
 def source_sides(model):

@@ -1,0 +1,50 @@
+"""The weights that a training begins with: a checkpoint's, ImageNet's or random ones."""
+
+from blitznet import checkpoints, imagenet, runs
+
+
+def load(model, description, folder, init_from=None, imagenet_weights=None, random=False):
+    """Load what a run at step 0 starts from, and print what was taken over and what was not.
+
+    Args:
+      model: of the network that `description` describes (`runs.describe`).
+      folder: where ImageNet weights are looked for when no other start is given.
+      init_from: prefix of a checkpoint to start from.
+      imagenet_weights: file of ImageNet weights to start from.
+      random: whether to keep the weights that the model has.
+
+    Raises:
+      OSError, ValueError: the weights are not there, or not of this network.
+    """
+    if random:
+        return
+    if init_from:
+        source = init_from
+        loaded, skipped = _take_over(source, model, description)
+    else:
+        trunk = description["model"]["trunk"]
+        source = imagenet_weights or imagenet.find(trunk, folder)
+        loaded, skipped = imagenet.load(source, trunk, model)
+    print(f"{source}: {len(loaded)} variables taken over")
+    rest = len(model.variables) - len(loaded) - len(skipped)
+    words = [", ".join(skipped)] * bool(skipped) + [f"{rest} beside the trunk"] * bool(rest)
+    if words:
+        print(f"random values stay in {' and '.join(words)}")
+
+
+def _take_over(source, model, description):
+    """The weights of a checkpoint that fit; paths of those taken over, and of the others.
+
+    Raises:
+      ValueError: hardly any fit.
+    """
+    unfit = runs.unfit_layers(source, description)
+    loaded, skipped = checkpoints.init_from(source, model, unfit)
+    if len(loaded) < len(skipped):
+        raise ValueError(
+            f"only {len(loaded)} of {len(loaded) + len(skipped)} variables fit: is {source} of "
+            "another --trunk?"
+        )
+    if unfit:
+        print(f"{source} is of other classes or another --class_loss: no class logits taken over")
+    return loaded, skipped
