@@ -54,6 +54,9 @@ setup(
         "plot": ["matplotlib"],
         "sbd": ["scipy"],
         "serve": ["starlette", "uvicorn", "prometheus-client", "orjson", "requests"],
+        "tflite": ["ai-edge-litert"],
+        "onnx": ["onnx", "onnxruntime", "tf2onnx"],
+        "openvino": ["openvino"],
         "web": ["gradio>=6,<7; python_version >= '3.10'"],  # Gradio 6 has no earlier Python
         "dev": [
             "pytest",
