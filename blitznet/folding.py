@@ -68,7 +68,8 @@ def fold(model, storage="float32"):
       storage: type of the kernels' variables, one of `STORAGE`; all else stays float32.
 
     Raises:
-      ValueError: a folded kernel is not finite, or too large for `storage`; names the layer.
+      ValueError: a folded kernel is not finite, or too large for `storage`, or a batch norm
+        stands behind no convolution; names the layer.
     """
 
     def clone(layer):
@@ -87,9 +88,11 @@ def fold(model, storage="float32"):
     for layer in folded.layers:
         source = model.get_layer(layer.name)
         if isinstance(layer, StoredConv2D):
-            _assign(layer, *_with_norm(source, norms.get(layer.name + _NORM)))
+            _assign(layer, *_with_norm(source, norms.pop(layer.name + _NORM, None)))
         elif layer.get_weights():
             layer.set_weights(source.get_weights())
+    if norms:
+        raise ValueError(f"batch norms behind no convolution: {', '.join(sorted(norms))}")
     return folded
 
 

@@ -96,3 +96,11 @@ def test_a_kernel_that_the_storage_cannot_hold_is_named():
         fold(model, "float16")
     kernel = np.asarray(fold(model, "bfloat16").get_layer("x").kernel, np.float64)
     np.testing.assert_allclose(kernel, 3 * 70000.0, rtol=2**-8)
+
+
+def test_a_batch_norm_behind_no_convolution_is_named():
+    inputs = keras.Input((8, 8, 3), name="images")
+    maps = keras.layers.Conv2D(2, 3, name="x")(inputs)
+    model = keras.Model(inputs, keras.layers.BatchNormalization(name="alone_bn")(maps))
+    with pytest.raises(ValueError, match="behind no convolution: alone_bn"):
+        fold(model)

@@ -21,17 +21,19 @@ class Limits:
       tolerance: of scores and of the coordinates of boxes.
       detections: share of those that may lack a counterpart, or of the entries without NMS.
       pixels: share of those that may have another class.
+      cut: how far above a threshold, or above the last of a full list, rounding may drop one.
     """
 
     tolerance: float = 1e-4
     detections: float = 0.0
     pixels: float = 1e-3
+    cut: float = 1e-4
 
 
 EXACT = Limits()
 # Where a converter rounds by rules of its own, detections cross thresholds: what is looked for
 # is a wrong file. How much is lost, `--evaluate` tells.
-_ROUNDED = {"float16": Limits(0.02, 0.2, 0.05), "int8": Limits(0.25, 0.5, 0.3)}
+_ROUNDED = {"float16": Limits(0.02, 0.2, 0.05, 0.01), "int8": Limits(0.25, 0.5, 0.3, 0.02)}
 
 
 class VerificationError(RuntimeError):
@@ -73,7 +75,7 @@ def verify_saved_model(folder, content, scratch):
         for signature, expected in live.items():
             prefix = f"{loader}/{signature}/"
             found = {n[len(prefix) :]: exported[n] for n in exported if n.startswith(prefix)}
-            require_same(arrays(expected), found, prefix[:-1])
+            require_same(arrays(expected), found, prefix[:-1], settings=content.settings)
         print(f"{loader.replace('by_', '')} loader: both signatures answer as the live model")
 
 
@@ -96,7 +98,7 @@ def verify_file(format, precision, folder, content, calibration=None):
         for number, picture in enumerate(pictures):
             expected = arrays(content.functions.from_images(picture[None]))
             found = runtime.answer(images=as_input(picture, content.side))
-            require_same(expected, found, f"{format}, picture {number}", limits)
+            require_same(expected, found, f"{format}, picture {number}", limits, content.settings)
     print(f"{format}: answers as the live model in its own runtime")
 
 
@@ -106,9 +108,9 @@ def check_labels(labels, class_names):
         raise VerificationError(f"the export has the labels {labels}")
 
 
-def require_same(expected, found, what, limits=EXACT):
+def require_same(expected, found, what, limits=EXACT, settings=None):
     """Raises VerificationError, naming `what`, where `differences` finds any."""
-    wrong = differences(expected, found, limits)
+    wrong = differences(expected, found, limits, settings)
     if wrong:
         raise VerificationError(f"the export differs, {what}: {'; '.join(wrong)}")
 
@@ -142,8 +144,12 @@ def png(picture):
     return file.getvalue()
 
 
-def differences(expected, found, limits=EXACT):
-    """What sets two answers of a signature apart, as sentences; rounding and ties are excused."""
+def differences(expected, found, limits=EXACT, settings=None):
+    """What sets two answers of a signature apart, as sentences; rounding and ties are excused.
+
+    `settings`: the `DetectionSettings` of both, whose thresholds and list lengths say where
+    rounding may drop a detection; without them, only the end of a full list does.
+    """
     if expected.keys() != found.keys():
         return [f"outputs {sorted(found)} instead of {sorted(expected)}"]
     wrong = [
@@ -155,7 +161,7 @@ def differences(expected, found, limits=EXACT):
     return wrong or [
         *_entries_apart(expected, found, limits),
         *_pixels_apart(expected, found, limits),
-        *_detections_apart(expected, found, limits),
+        *_detections_apart(expected, found, limits, settings),
     ]
 
 
@@ -174,16 +180,16 @@ def _pixels_apart(expected, found, limits):
             yield f"semantic_classes differ in {share:.1%} of the pixels"
 
 
-def _detections_apart(expected, found, limits):
+def _detections_apart(expected, found, limits, settings):
     for i in range(len(expected.get("num_detections", ()))):
         for one, other in ((expected, found), (found, expected)):
-            missing, count = unmatched(one, other, i, limits.tolerance), one["num_detections"][i]
+            missing, count = _unmatched(one, other, i, limits, settings), one["num_detections"][i]
             if missing > limits.detections * count:
                 yield f"{missing} detections of picture {i} have no counterpart"
 
 
-def unmatched(one, other, i, tolerance=EXACT.tolerance):
-    """Detections of picture `i` in `one` that `other` lacks, those at the cut excused."""
+def _unmatched(one, other, i, limits, settings):
+    """Detections of picture `i` in `one` that `other` lacks, those at a cut excused."""
     fields = ("detection_boxes", "detection_scores", "detection_classes")
     boxes, scores, classes = (one[name][i][: one["num_detections"][i]] for name in fields)
     boxes2, scores2, classes2 = (other[name][i][: other["num_detections"][i]] for name in fields)
@@ -191,8 +197,22 @@ def unmatched(one, other, i, tolerance=EXACT.tolerance):
         return 0
     same = (
         (classes[:, None] == classes2)
-        & (np.abs(scores[:, None] - scores2) <= tolerance)
-        & (np.abs(boxes[:, None] - boxes2).max(axis=-1, initial=0) <= tolerance)
+        & (np.abs(scores[:, None] - scores2) <= limits.tolerance)
+        & (np.abs(boxes[:, None] - boxes2).max(axis=-1, initial=0) <= limits.tolerance)
     )
-    above_cut = scores > scores.min() + tolerance
-    return int(np.sum(above_cut & ~same.any(axis=1)))
+    room = one["detection_scores"].shape[1]
+    excused = scores <= _least_certain(scores, classes, room, settings) + limits.cut
+    return int(np.sum(~excused & ~same.any(axis=1)))
+
+
+def _least_certain(scores, classes, room, settings):
+    """For each detection, the score below which it would not be in the answer; -inf for none."""
+    least = np.full(len(scores), -np.inf)
+    if len(scores) == room:
+        least[:] = scores.min()
+    if settings is not None:
+        least = np.maximum(least, max(settings.conf_thresh, settings.eval_min_conf))
+        for of_class in (classes == c for c in np.unique(classes)):
+            if of_class.sum() == settings.top_k_after_nms:
+                least[of_class] = np.maximum(least[of_class], scores[of_class].min())
+    return least

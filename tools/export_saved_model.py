@@ -147,6 +147,8 @@ def export(args):
             export_check.verify_file(args.format, args.precision, partial, live, calibration)
         if info:
             print(evaluate(args, partial, content, info))
+        elif args.precision == "int8":
+            print("what 8 bits cost was not measured: --evaluate RECORDS.json tells the loss")
         if target.exists():
             target.rename(Path(scratch) / "replaced")
         partial.rename(target)
