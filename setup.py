@@ -49,6 +49,7 @@ setup(
             "tensorflow-addons==0.23.*",
             "numpy<2",
             "opencv-python<4.12",  # later ones need NumPy 2
+            "onnx<1.17",  # for [onnx]: later ones need an ml_dtypes that TensorFlow 2.15 has not
             "setuptools<81",  # tensorboard 2.15 imports pkg_resources
         ],
         "plot": ["matplotlib"],
