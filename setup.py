@@ -49,11 +49,15 @@ setup(
             "tensorflow-addons==0.23.*",
             "numpy<2",
             "opencv-python<4.12",  # later ones need NumPy 2
+            "onnx<1.17",  # for [onnx]: later ones need an ml_dtypes that TensorFlow 2.15 has not
             "setuptools<81",  # tensorboard 2.15 imports pkg_resources
         ],
         "plot": ["matplotlib"],
         "sbd": ["scipy"],
         "serve": ["starlette", "uvicorn", "prometheus-client", "orjson", "requests"],
+        "tflite": ["ai-edge-litert"],
+        "onnx": ["onnx", "onnxruntime", "tf2onnx"],
+        "openvino": ["openvino"],
         "web": ["gradio>=6,<7; python_version >= '3.10'"],  # Gradio 6 has no earlier Python
         "dev": [
             "pytest",

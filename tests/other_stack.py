@@ -19,7 +19,7 @@ from blitznet.postprocess.settings import DetectionSettings
 from helpers import CHECKOUT
 from optimizer_run import DECAY, gradients, network, run
 from tiny_run import evaluate, train
-from tools import export_saved_model
+from tools import export_check, export_saved_model
 
 # The step of each optimizer's run at which the other stack takes over, and how many follow.
 HANDOVER = {"adam": 20, "nesterov": 2}
@@ -129,8 +129,8 @@ def look_at(data, folder):
 
 def probes():
     """Inputs of both signatures of an export."""
-    pictures = export_saved_model.probe_pictures()
-    files = [export_saved_model.png(picture) for picture in pictures]
+    pictures = export_check.probe_pictures()
+    files = [export_check.png(picture) for picture in pictures]
     return {
         "image_bytes": np.array(files, object),
         "images": np.stack([pictures[0], pictures[0][::-1]]),

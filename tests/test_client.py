@@ -85,6 +85,26 @@ def test_a_network_that_only_detects_has_no_class_map():
     assert prediction.names == ("class 2", "class 1")
 
 
+def test_a_network_that_only_segments_answers_maps_without_a_name():
+    with answering((200, {"predictions": [[[0, 2], [1, 0]]]})) as (url, _):
+        (prediction,) = client.Client(url, NAMES).predict([noise(2, 2)])
+    assert prediction.class_map.tolist() == [[0, 2], [1, 0]] and len(prediction.scores) == 0
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"class_scores": [[0.5]], "decoded_boxes": [[0, 0, 1, 1]]}, "--postprocess none"),
+        ([[0, 7], [1, 0]], "class 7, but there are names of 2"),
+        ({**ROW, "detection_classes": [7, 1, 0]}, "class 7, but there are names of 2"),
+    ],
+)
+def test_answers_of_another_model_are_refused(row, told):
+    answer = 200, {"predictions": [row]}
+    with answering(answer) as (url, _), pytest.raises(client.ServerError, match=told):
+        client.Client(url, NAMES).predict([noise(2, 2)])
+
+
 def test_a_busy_server_is_asked_again():
     busy = 503, {"error": "64 requests are waiting"}
     with answering(busy, busy, (200, {"predictions": [ROW]})) as (url, asked):

@@ -7,12 +7,14 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from blitznet import export, runs
+from blitznet import export, runs, warmup
+from blitznet.export import saved_model
+from blitznet.folding import fold
 from blitznet.label_map import read_label_map
 from blitznet.postprocess.settings import DetectionSettings
 from blitznet.variables import variables_by_path
 from datasets import records
-from tools import export_saved_model, saved_model_outputs
+from tools import export_check, export_saved_model, saved_model_outputs
 
 DETECTION_OUTPUTS = {
     "detection_boxes": (np.float32, (200, 4)),
@@ -58,7 +60,7 @@ def noise(height, width, seed=0):
 
 
 def assert_answers(found, expected):
-    assert not export_saved_model.differences(expected, found)
+    assert not export_check.differences(expected, found)
     assert found["num_detections"].min() > 0, "nothing was compared"
 
 
@@ -154,9 +156,17 @@ def test_every_weight_is_stored_once(exported, tiny_archive):
     stored = tf.train.load_checkpoint(str(exported / "variables" / "variables"))
     shapes = stored.get_variable_to_shape_map()
     numbers = sum(int(np.prod(shape)) for name, shape in shapes.items() if "weights" in name)
-    model, _ = runs.build(runs.read_flags(tiny_archive / "r"))
-    expected = sum(int(np.prod(v.shape)) for v in variables_by_path(model).values())
-    assert numbers == expected
+    folded = fold(runs.load(tiny_archive / "r")[0])
+    assert numbers == sum(int(np.prod(v.shape)) for v in variables_by_path(folded).values())
+
+
+def test_the_warm_up_file_has_a_request_for_each_signature(exported):
+    signatures = tf.saved_model.load(str(exported)).signatures
+    requests = dict(warmup.read(exported))
+    assert requests.keys() == signatures.keys()
+    for name, inputs in requests.items():
+        answer = signatures[name](**{key: tf.constant(value) for key, value in inputs.items()})
+        assert answer["num_detections"].shape == [1]
 
 
 def test_an_existing_version_stays_without_overwrite(exported, tiny_archive, capsys):
@@ -192,8 +202,8 @@ def other_weights(write, functions, model, class_names, folder):
 def test_a_wrong_export_is_found_out_and_replaces_nothing(
     tiny_archive, tmp_path, monkeypatch, capsys, tamper, expected
 ):
-    write = export.save
-    monkeypatch.setattr(export, "save", lambda *arguments: tamper(write, *arguments))
+    write = saved_model.save
+    monkeypatch.setattr(saved_model, "save", lambda *arguments: tamper(write, *arguments))
     (tmp_path / "10").mkdir()
     (tmp_path / "10" / "older").touch()
     assert export_run(tiny_archive, tmp_path, "--overwrite", "--conf_thresh", 0) == 1
@@ -226,38 +236,4 @@ def test_one_task_alone_is_exported_alone(tiny_archive, tmp_path, tasks, outputs
     found = saved_model_outputs.by_session(str(folder), "images", images)
     assert {name: (a.dtype.type, a.shape[1:]) for name, a in found.items()} == outputs
     expected = {name: value.numpy() for name, value in functions.from_images(images).items()}
-    assert export_saved_model.differences(expected, found) == []
-
-
-ANSWER = {
-    "detection_boxes": np.array([[[0.0, 0, 1, 1], [0, 0, 0.5, 0.5], [0, 0, 0, 0]]]),
-    "detection_scores": np.array([[0.9, 0.5, 0.0]]),
-    "detection_classes": np.array([[1, 2, 0]]),
-    "num_detections": np.array([2]),
-    "semantic_classes": np.zeros((1, 10, 10), np.uint8),
-}
-
-
-def changed(name, index, value):
-    array = ANSWER[name].copy()
-    array[index] = value
-    return {**ANSWER, name: array}
-
-
-@pytest.mark.parametrize(
-    ("other", "wrong"),
-    [
-        (ANSWER, 0),
-        (changed("detection_scores", (0, 0), 0.90001), 0),
-        (changed("detection_scores", (0, 0), 0.8), 2),
-        (changed("detection_classes", (0, 0), 3), 2),
-        (changed("detection_boxes", (0, 0, 2), 0.9), 2),
-        (changed("num_detections", 0, 1), 0),
-        (changed("semantic_classes", (0, 0, 0), 1), 1),
-        ({**ANSWER, "semantic_classes": np.zeros((1, 10, 10), np.int32)}, 1),
-        ({k: v for k, v in ANSWER.items() if k != "semantic_classes"}, 1),
-    ],
-)
-def test_differences_of_two_answers(other, wrong):
-    """The detection of the lowest score stands at the cut, where rounding may drop it."""
-    assert len(export_saved_model.differences(ANSWER, other)) == wrong
+    assert export_check.differences(expected, found) == []

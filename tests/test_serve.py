@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 pytest.importorskip("starlette", reason="needs the extra [serve]: pip install -e .[serve]")
 pytest.importorskip("uvicorn", reason="needs the extra [serve]: pip install -e .[serve]")
@@ -136,6 +136,7 @@ WRONG = {
     "column's key": ({"inputs": {"image": ["x"]}}, "must have exactly the keys ['image_bytes']"),
     "number for bytes": ({"instances": [{"image_bytes": 3}]}, "value 0: expected a string"),
     "not base64": ({"instances": [b64(FILES[0]), {"b64": "?"}]}, "value 1: not base64"),
+    "base64 of other letters": ({"instances": [{"b64": "é"}]}, "value 0: not base64"),
     "nested bytes": ({"instances": [["x"], ["y"]]}, "has shape [2, 1]: expected [None]"),
     "range": ({"signature_name": "images", "instances": [[[[1, 2, 256]]]]}, "outside 0..255"),
     "fraction": ({"signature_name": "images", "instances": [[[[1, 2, 0.5]]]]}, "not uint8"),
@@ -280,6 +281,25 @@ def test_a_picture_that_would_blow_up_is_refused_by_its_header(server, format):
     status, content = ask(server, {"instances": [b64(FILES[0]), b64(large)]})
     assert status == 400
     assert "value 1: a picture of 20 x 20000 pixels" in content["error"]
+
+
+def test_all_pictures_of_a_gif_count(server):
+    """TensorFlow decodes every one of them, and keeps the first."""
+    pictures = [Image.fromarray(noise(200, 200, n)[..., 0]) for n in range(3)]
+    for count, status in ((2, 200), (3, 400)):
+        file = io.BytesIO()
+        pictures[0].save(file, "GIF", save_all=True, append_images=pictures[1:count])
+        assert ask(server, {"instances": [b64(file.getvalue())]})[0] == status
+
+
+def test_a_header_that_cannot_be_read_is_refused(server):
+    """Pillow refuses a text of three million letters, which TensorFlow would pass over."""
+    text = PngImagePlugin.PngInfo()
+    text.add_text("a", "b" * 3_000_000, zip=True)
+    file = io.BytesIO()
+    Image.fromarray(noise(4, 4)).save(file, "PNG", pnginfo=text)
+    status, content = ask(server, {"instances": [b64(file.getvalue())]})
+    assert status == 400 and "value 0: no size can be read" in content["error"]
 
 
 def test_one_bad_picture_spoils_no_other_request(toy):
@@ -456,6 +476,16 @@ def test_a_port_that_is_taken_is_told(toy, server, capsys):
     assert f"cannot listen at 127.0.0.1, port {port}: Address already in use" in (
         capsys.readouterr().err
     )
+
+
+@pytest.mark.parametrize(
+    "flag", ["--port 99999", "--timeout 0", "--timeout inf", "--batch_timeout_ms nan"]
+)
+def test_a_number_that_makes_no_sense_is_refused(flag, capsys):
+    with pytest.raises(SystemExit) as stop:
+        serve.build_parser().parse_args(["--model", "m", *flag.split()])
+    assert stop.value.code == 2
+    assert "out of range" in capsys.readouterr().err
 
 
 def test_a_folder_without_versions_is_told(toy, tmp_path, capsys):

@@ -100,6 +100,24 @@ def test_what_is_borrowed_is_unloaded_when_it_is_given_back(folder):
     assert folder.said[-2:] == ["version 11 is served", "version 10 is unloaded"]
 
 
+def test_a_version_that_comes_back_is_not_the_one_that_was_borrowed_before(folder):
+    with folder.versions.borrow() as before:
+        folder.put(11)
+        folder.versions.poll()
+        folder.versions.poll()
+        folder.take(11)
+        folder.versions.poll()
+        assert served(folder) == 10
+        with folder.versions.borrow() as again:
+            assert again is not before and not before.closed
+            folder.put(12)
+            folder.versions.poll()
+            folder.versions.poll()
+            assert served(folder) == 12 and not again.closed
+        assert again.closed and not before.closed
+    assert before.closed
+
+
 def test_where_the_served_one_is_taken_away_the_newest_that_is_left_is_served(folder):
     folder.take(10)
     folder.versions.poll()

@@ -70,7 +70,10 @@ def test_a_python_too_new_for_the_addons_hands_over_to_an_older_one(monkeypatch)
 
 @pytest.mark.parametrize(
     ("flags", "extras"),
-    [([], "[dev,plot,serve,web]"), (["--addons"], "[addons,dev,plot,serve,web]")],
+    [
+        ([], "[dev,plot,serve,web,tflite,onnx,openvino]"),
+        (["--addons"], "[addons,dev,plot,serve,web,tflite,onnx,openvino]"),
+    ],
 )
 def test_each_environment_gets_its_extras(environment, monkeypatch, tmp_path, flags, extras):
     calls = environment("")

@@ -16,7 +16,7 @@ import pytest
 from helpers import CHECKOUT
 from other_stack import FURTHER, HANDOVER, LOOKED_AT, TOY_LAST
 from tiny_run import read_events, tensors, write_data
-from tools.export_saved_model import differences
+from tools.export_check import differences
 
 OTHER_PYTHON = Path(os.environ.get("BLITZNET_OTHER_PYTHON") or "none")
 

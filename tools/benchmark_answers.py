@@ -17,6 +17,8 @@ from tools.benchmark_server import (
 )
 
 _RIGHT, _REFUSED = "right answers", "bad requests refused by 400"
+# Of the server's memory after the first tenth of the requests.
+_MOST_GROWTH = 0.1
 # Answers agree where the surest scores and the class map do, but for rounding.
 _SUREST, _SCORE_TOLERANCE, _PIXELS_THAT_MAY_DIFFER = 10, 1e-3, 0.01
 
@@ -48,6 +50,9 @@ def check(args, pictures):
 
         outcomes, memory = _ask_all(ask, plan, max(args.clients), lambda: resident_mb(url))
     wrong = {what: n for what, n in outcomes.items() if what not in (_RIGHT, _REFUSED)}
+    grown = memory[-1] / memory[0] - 1
+    if grown > _MOST_GROWTH:
+        wrong["% more memory at the end than after a tenth"] = round(100 * grown)
     rows = [*sorted(outcomes.items()), ("sent", len(plan)), ("answered", sum(outcomes.values()))]
     rows += [("server's memory at 10%, MB", memory[0]), ("at the end, MB", memory[-1])]
     print(tabulate(rows, floatfmt=".0f"))
@@ -122,6 +127,8 @@ def _answer(response):
     if response.status_code != 200:
         raise LoadTestError(f"the server answers {response.status_code}: {response.text}")
     (row,) = response.json()["predictions"]
+    if isinstance(row, list):  # an only output comes without its name
+        row = {"semantic_classes": row}
     scores = np.array(row.get("detection_scores", []))
     return {"scores": scores, "class_map": np.array(row.get("semantic_classes", [[0]]))}
 

@@ -87,17 +87,24 @@ class Client:
         instances = [{"image_bytes": {"b64": base64.b64encode(f).decode()}} for f in files]
         answer = self._ask("POST", f"{self.url}:predict", json={"instances": instances})
         rows = answer.get("predictions", ())
-        if len(rows) != len(files) or not all(isinstance(row, dict) for row in rows):
-            raise ServerError(f"{self.url} does not answer as an export of BlitzNet does")
+        # An only output comes without its name: that of a network which segments alone.
+        rows = [{"semantic_classes": row} if _is_map(row) else row for row in rows]
+        if len(rows) != len(files) or not all(_is_answer(row) for row in rows):
+            raise ServerError(
+                f"{self.url} does not answer as an export of BlitzNet does (and one of "
+                "--postprocess none tells no detections)"
+            )
         return rows
 
     def _prediction(self, row, height, width):
         """`Prediction` of a picture of `height` and `width` from the server's answer."""
         count = row.get("num_detections", 0)
         classes = np.array(row.get("detection_classes", [])[:count], np.int32)
-        if count and classes.max() > len(self.class_names):
+        class_map = _class_map(row, height, width)
+        largest = max(classes.max(initial=0), 0 if class_map is None else class_map.max())
+        if largest > len(self.class_names):
             raise ServerError(
-                f"{self.url} answers with class {classes.max()}, but there are names of "
+                f"{self.url} answers with class {largest}, but there are names of "
                 f"{len(self.class_names)}: are these the labels of another model?"
             )
         return Prediction(
@@ -105,7 +112,7 @@ class Client:
             scores=np.array(row.get("detection_scores", [])[:count], np.float32),
             classes=classes,
             names=tuple(self.class_names[c - 1] for c in classes),
-            class_map=_class_map(row, height, width),
+            class_map=class_map,
             height=height,
             width=width,
             class_names=self.class_names,
@@ -130,6 +137,14 @@ class Client:
             return answer
         why = answer["error"] if isinstance(answer, dict) and "error" in answer else answer
         raise ServerError(f"{url} answers {response.status_code}: {why}")
+
+
+def _is_map(row):
+    return isinstance(row, list) and bool(row) and isinstance(row[0], list)
+
+
+def _is_answer(row):
+    return isinstance(row, dict) and bool(row.keys() & {"num_detections", "semantic_classes"})
 
 
 def _class_map(row, height, width):

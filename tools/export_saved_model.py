@@ -1,38 +1,83 @@
-"""Export a checkpoint as a SavedModel: `python -m tools.export_saved_model --help`."""
+"""Export a checkpoint for a runtime: `python -m tools.export_saved_model --help`."""
 
 import argparse
-import io
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 import config
 import paths
+from blitznet.export.formats import (
+    FORMATS,
+    POSTPROCESS,
+    PRECISIONS,
+    check_installed,
+    check_precision,
+)
 
-_TOLERANCE = 1e-4
-_PIXELS_THAT_MAY_DIFFER = 1e-3
+_POSITIVE_INT = config.number_in(1, kind=int)
 
 
 def build_parser():
     """The command line of this tool."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.export_saved_model",
-        description="Write a checkpoint with its pre- and post-processing as a SavedModel, "
-        "DIR/STEP, and verify it in a fresh process without this project.",
+        description="Write a checkpoint with its pre- and post-processing as a SavedModel, or "
+        "for another runtime, DIR/STEP, and verify it there in a process without this project.",
         epilog="example: python -m tools.export_saved_model --run_name first --ckpt 65 "
         "--output exported/first",
     )
     config.add_run_flags(parser)
     parser.add_argument("--output", required=True, metavar="DIR", help="gets a folder STEP")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing DIR/STEP")
+    _add_format_flags(parser)
     config.add_detection_flags(parser)
     config.add_path_flags(parser)
     return parser
+
+
+def _add_format_flags(parser):
+    group = parser.add_argument_group("format")
+    group.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="savedmodel",
+        help="savedmodel: batches of files or arrays of any size. The others take one picture, "
+        "images float32 [1, S, S, 3], RGB in 0..255 (default: %(default)s)",
+    )
+    group.add_argument(
+        "--postprocess",
+        choices=POSTPROCESS,
+        default="nms",
+        help="nms: detections. none: class_scores and decoded_boxes of every prior box, for NMS "
+        "elsewhere (default: %(default)s)",
+    )
+    have = "; ".join(f"{name}: {', '.join(each.precisions)}" for name, each in FORMATS.items())
+    group.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="float32",
+        help=f"how weights are stored; int8 computes in 8 bits too. {have} (default: %(default)s)",
+    )
+    group.add_argument(
+        "--calibration",
+        metavar="RECORDS.json|FOLDER",
+        help="with --format onnx --precision int8: pictures like those to come, whose "
+        "activations set the 8-bit scales",
+    )
+    group.add_argument(
+        "--calibration_pictures",
+        type=_POSITIVE_INT,
+        default=100,
+        metavar="N",
+        help="the first N of them (default: %(default)s)",
+    )
+    group.add_argument(
+        "--evaluate",
+        metavar="RECORDS.json",
+        help="score the export and the network as it is on these pictures, and tell the loss",
+    )
 
 
 def main(argv=None):
@@ -44,141 +89,114 @@ def main(argv=None):
     import tensorflow as tf
 
     try:
+        validate(args)
         target = export(args)
     except tf.errors.OpError as error:
         print(f"error: {error.message}", file=sys.stderr)
         return 1
-    except (OSError, ValueError, VerificationError) as error:
+    except (ImportError, OSError, ValueError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"PASS: {target}")
     return 0
 
 
-class VerificationError(RuntimeError):
-    """The exported model does not answer what the live one does."""
+def validate(args):
+    """Refuse flags that do not go together.
+
+    Raises:
+      ValueError: names them.
+      ImportError: the format's packages are missing; names the extra.
+    """
+    check_precision(args.format, args.precision)
+    calibrated = (args.format, args.precision) == ("onnx", "int8")
+    if calibrated and not args.calibration:
+        raise ValueError("--format onnx --precision int8 needs --calibration RECORDS.json|FOLDER")
+    if args.calibration and not calibrated:
+        raise ValueError("--calibration goes with --format onnx --precision int8 alone")
+    if args.evaluate and args.postprocess == "none":
+        raise ValueError("--evaluate needs detections: leave --postprocess none out")
+    check_installed(args.format)
 
 
 def export(args):
-    """Write, verify, then move into place; the folder of the version."""
-    from blitznet import export as blitznet_export
+    """Write, verify, evaluate, then move into place; the folder of the version."""
     from blitznet import runs
+    from blitznet.export.content import Content
     from blitznet.postprocess.settings import DetectionSettings
+    from tools import export_check
 
-    settings = config.pick(DetectionSettings, args)
     run_dir = paths.run_dir(paths.archive(args.archive), args.run_name)
     model, coder, description, step = runs.load(run_dir, round(args.ckpt * 1000) or None)
     target = Path(args.output) / str(step)
     if target.exists() and not args.overwrite:
         raise FileExistsError(f"{target} exists: --overwrite replaces it")
+    class_names = tuple(description["class_names"])
+    settings = config.pick(DetectionSettings, args)
+    content = Content(model, coder, settings, class_names, args.postprocess)
+    info, calibration = read_pictures(args, content)
 
-    functions = blitznet_export.ServingFunctions(model, coder, settings)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=target.parent) as scratch:
         partial = Path(scratch) / target.name
-        blitznet_export.save(functions, model, description["class_names"], partial)
-        verify(partial, functions, description["class_names"], Path(scratch))
+        content.write(args.format, args.precision, partial, calibration)
+        live = content.with_weights(args.precision)
+        if args.format == "savedmodel":
+            export_check.verify_saved_model(partial, live, Path(scratch))
+        else:
+            export_check.verify_file(args.format, args.precision, partial, live, calibration)
+        if info:
+            print(evaluate(args, partial, content, info))
+        elif args.precision == "int8":
+            print("what 8 bits cost was not measured: --evaluate RECORDS.json tells the loss")
         if target.exists():
             target.rename(Path(scratch) / "replaced")
         partial.rename(target)
     return target
 
 
-def verify(folder, functions, class_names, scratch):
-    """Compare the SavedModel, loaded both ways in a fresh process, with the live functions.
+def read_pictures(args, content):
+    """`(RecordsInfo of --evaluate, pictures of --calibration)`, None for what is not asked for.
 
-    Raises:
-      VerificationError: it does not load, has other labels, or answers otherwise; names the
-        outputs.
+    Read before anything is made, so that a wrong path is told at once.
     """
-    from blitznet.export import LABELS
+    from tools import export_pictures
 
-    labels = (folder / "assets" / LABELS).read_text().splitlines()
-    if labels != ["background", *class_names]:
-        raise VerificationError(f"the export has the labels {labels}")
-    pictures = probe_pictures()
-    inputs = {
-        "image_bytes": np.array([png(picture) for picture in pictures], object),
-        "images": np.stack([pictures[0], pictures[0][::-1]]),
-    }
-    live = {
-        "serving_default": functions.from_bytes(list(inputs["image_bytes"])),
-        "images": functions.from_images(inputs["images"]),
-    }
-    np.savez(scratch / "inputs.npz", **inputs)
-    script = Path(__file__).with_name("saved_model_outputs.py")
-    # -I leaves out the current folder and PYTHONPATH: the SavedModel stands on its own.
-    command = [sys.executable, "-I", script, folder, scratch / "inputs.npz", scratch / "out.npz"]
-    process = subprocess.run(command, capture_output=True, text=True)
-    if process.returncode:
-        raise VerificationError(f"the export does not load on its own:\n{process.stderr[-2000:]}")
-    exported = np.load(scratch / "out.npz")
-    for loader in ("by_python", "by_session"):
-        for signature, expected in live.items():
-            prefix = f"{loader}/{signature}/"
-            found = {n[len(prefix) :]: exported[n] for n in exported if n.startswith(prefix)}
-            expected = {name: tensor.numpy() for name, tensor in expected.items()}
-            wrong = differences(expected, found)
-            if wrong:
-                raise VerificationError(f"the export differs, {prefix[:-1]}: {'; '.join(wrong)}")
-        print(f"{loader.replace('by_', '')} loader: both signatures answer as the live model")
+    info = calibration = None
+    if args.evaluate:
+        info = export_pictures.open_records(args.evaluate, content.class_names)
+    if args.calibration:
+        calibration = export_pictures.calibration_pictures(
+            args.calibration, content.side, args.calibration_pictures, content.class_names
+        )
+    return info, calibration
 
 
-def probe_pictures():
-    """Three uint8 RGB pictures of different sizes: blots, a gradient, noise."""
-    rng = np.random.default_rng(0)
-    blots = rng.integers(0, 256, (6, 8, 3), np.uint8).repeat(40, axis=0).repeat(40, axis=1)
-    ramp = np.linspace(0, 255, 200).astype(np.uint8)
-    gradient = np.stack(np.broadcast_arrays(ramp[:, None], ramp[None, :150], 128), -1)
-    noise = rng.integers(0, 256, (90, 160, 3), np.uint8)
-    return [blots, gradient.astype(np.uint8), noise]
+def evaluate(args, folder, content, info):
+    """Table of the scores on `info` of the live network, float32, and of the export."""
+    from tabulate import tabulate
 
+    from tools import export_pictures
+    from tools.export_check import arrays
+    from tools.runtimes import Runtime
 
-def png(picture):
-    """PNG file of a uint8 RGB picture, as bytes."""
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, "PNG")
-    return file.getvalue()
+    tasks = content.coder is not None, content.segments
 
+    def live(encoded, _):
+        return arrays(content.functions.from_bytes([encoded]))
 
-def differences(expected, found):
-    """What sets two answers of a signature apart, as sentences; rounding and ties are excused."""
-    if expected.keys() != found.keys():
-        return [f"outputs {sorted(found)} instead of {sorted(expected)}"]
-    wrong = [
-        f"{name} has type {found[name].dtype} and shape {found[name].shape} instead of "
-        f"{value.dtype} and {value.shape}"
-        for name, value in expected.items()
-        if (found[name].dtype, found[name].shape) != (value.dtype, value.shape)
-    ]
-    if wrong:
-        return wrong
-    if "semantic_classes" in expected:
-        share = np.mean(expected["semantic_classes"] != found["semantic_classes"])
-        if share > _PIXELS_THAT_MAY_DIFFER:
-            wrong.append(f"semantic_classes differ in {share:.1%} of the pixels")
-    for i in range(len(expected.get("num_detections", ()))):
-        for one, other in ((expected, found), (found, expected)):
-            missing = unmatched(one, other, i)
-            if missing:
-                wrong.append(f"{missing} detections of picture {i} have no counterpart")
-    return wrong
+    before = export_pictures.scores(info, content.side, live, *tasks)
+    with Runtime(args.format, folder) as runtime:
 
+        def exported(encoded, images):
+            if args.format == "savedmodel":
+                return runtime.answer(image_bytes=export_pictures.as_bytes(encoded))
+            return runtime.answer(images=images)
 
-def unmatched(one, other, i):
-    """Detections of picture `i` in `one` that `other` lacks, those at the cut excused."""
-    fields = ("detection_boxes", "detection_scores", "detection_classes")
-    boxes, scores, classes = (one[name][i][: one["num_detections"][i]] for name in fields)
-    boxes2, scores2, classes2 = (other[name][i][: other["num_detections"][i]] for name in fields)
-    if not len(scores):
-        return 0
-    same = (
-        (classes[:, None] == classes2)
-        & (np.abs(scores[:, None] - scores2) <= _TOLERANCE)
-        & (np.abs(boxes[:, None] - boxes2).max(axis=-1, initial=0) <= _TOLERANCE)
-    )
-    above_cut = scores > scores.min() + _TOLERANCE
-    return int(np.sum(above_cut & ~same.any(axis=1)))
+        after = export_pictures.scores(info, content.side, exported, *tasks)
+    headers = (f"{info.name}, {info.images} pictures", "network", args.precision, "change")
+    rows = export_pictures.loss_rows(before, after)
+    return tabulate(rows, headers, tablefmt="orgtbl", floatfmt=("", ".4f", ".4f", "+.4f"))
 
 
 if __name__ == "__main__":

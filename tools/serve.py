@@ -28,7 +28,7 @@ def build_parser():
 
     parser.add_argument("--name", help="the model's name in the URLs (default: DIR's own)")
     add(parser, "--host", str, "127.0.0.1", "ADDRESS", "0.0.0.0 lets other machines in")
-    add(parser, "--port", _number(int, 0), 8501, "N", "0 takes a free one and prints it")
+    add(parser, "--port", _number(int, 0, 65535), 8501, "N", "0 takes a free one and prints it")
     add(parser, "--poll", _number(float, 0), 2.0, "S", "seconds between looks at DIR; 0: never")
 
     group = parser.add_argument_group("batching")
@@ -39,17 +39,24 @@ def build_parser():
     add(group, "--calls", _number(int, 1), 1, "N", "calls of the network at a time")
 
     group = parser.add_argument_group("limits")
-    add(group, "--max_body_mb", _number(float, 0), 32.0, "MB", "size of a request, else 413")
+    add(
+        group,
+        "--max_body_mb",
+        _number(float, 0.001, 2000),
+        32.0,
+        "MB",
+        "size of a request, else 413",
+    )
     add(group, "--max_rows", _number(int, 1), 16, "N", "pictures of a request, else 400")
     pixels = "width x height of a picture, else 400"
     add(group, "--max_pixels", _number(int, 1), 64_000_000, "N", pixels)
     add(group, "--max_waiting", _number(int, 1), 64, "N", "requests at a time, else 503")
-    add(group, "--timeout", _number(float, 0), 30.0, "S", "seconds for an answer, else 504")
+    add(group, "--timeout", _number(float, 0.001), 30.0, "S", "seconds for an answer, else 504")
     return parser
 
 
-def _number(kind, least):
-    """An argparse type: a number of at least `least`."""
+def _number(kind, least, most=1e9):
+    """An argparse type: a number of `least` to `most`."""
 
     # Not config's: this process imports nothing that knows the network.
     def parse(text):
@@ -57,8 +64,10 @@ def _number(kind, least):
             value = kind(text)
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
-        if not value >= least:
-            raise argparse.ArgumentTypeError(f"{text} is out of range: expected at least {least}")
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(
+                f"{text} is out of range: expected {least:g} to {most:g}"
+            )
         return value
 
     return parse

@@ -5,7 +5,6 @@ the network: signatures say what they take and give.
 """
 
 import base64
-import binascii
 from typing import NamedTuple
 
 import numpy as np
@@ -120,7 +119,7 @@ def _bytes(where, value):
         raise RequestError(400, f'{where}: expected a string or {{"b64": "..."}}')
     try:
         return base64.b64decode(value["b64"], validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # binascii.Error among them
         raise RequestError(400, f"{where}: not base64: {error}") from None
 
 

@@ -6,7 +6,6 @@ import warnings
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import tensorflow as tf
 from google.protobuf import descriptor_pool, message_factory
 from PIL import Image
@@ -25,6 +24,9 @@ _STATUS = {
     tf.errors.UNAVAILABLE: 503,
     tf.errors.DEADLINE_EXCEEDED: 504,
 }
+
+# First bytes of JPEG, PNG, GIF, BMP and WebP files.
+_DECODED = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF")
 
 
 class Batching(NamedTuple):
@@ -143,30 +145,39 @@ def check_pictures(arrays, max_pixels):
 
     Args:
       arrays: dict input -> array; those of bytes are looked at, other values pass.
-      max_pixels: width x height of the largest picture.
+      max_pixels: width x height of the largest picture; of a GIF, of all its pictures together.
 
     Raises:
       RequestError: 400, names the input and the index.
     """
     for name, array in arrays.items():
         for i, value in enumerate(array.flat if array.dtype == object else ()):
-            size = _picture_size(value)
-            if size and size[0] * size[1] > max_pixels:
+            width, height, count = _picture_size(value, f"input '{name}', value {i}")
+            if width * height * count > max_pixels:
+                size = f"{width} x {height}" + (f" x {count}" if count > 1 else "")
                 raise RequestError(
                     400,
-                    f"input '{name}', value {i}: a picture of {size[0]} x {size[1]} pixels; this "
+                    f"input '{name}', value {i}: a picture of {size} pixels; this "
                     f"server takes up to {max_pixels:,} (--max_pixels)",
                 )
 
 
-def _picture_size(encoded):
-    """Width and height in pixels by a picture's header, None where it is none that we know."""
+def _picture_size(encoded, what):
+    """Width and height in pixels by a picture's header, and how many pictures the file has.
+
+    Zeros for a file of no kind that TensorFlow decodes: the model refuses it. Raises
+    RequestError, naming `what`, where it is of such a kind and tells no size.
+    """
+    if not encoded.startswith(_DECODED):
+        return 0, 0, 0
     try:
         with warnings.catch_warnings():
             # Pillow warns of large pictures, which are what is asked about.
             warnings.simplefilter("ignore")
-            return Image.open(io.BytesIO(encoded)).size
-    except Image.DecompressionBombError:
-        return np.inf, np.inf
-    except Exception:  # damaged headers raise whatever they please; the model judges those files
-        return None
+            image = Image.open(io.BytesIO(encoded))
+            # TensorFlow decodes all pictures of a GIF, and no more than one of other files.
+            return (*image.size, image.n_frames if image.format == "GIF" else 1)
+    except Image.DecompressionBombError as error:
+        raise RequestError(400, f"{what}: {error}") from None
+    except Exception as error:  # damaged headers raise whatever they please
+        raise RequestError(400, f"{what}: no size can be read from the file: {error}") from None

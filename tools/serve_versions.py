@@ -7,6 +7,13 @@ import threading
 from tools.serve_json import RequestError
 
 
+class _Served:
+    """A loaded version and how many borrow it."""
+
+    def __init__(self, model):
+        self.model, self.borrowers = model, 0
+
+
 class Versions:
     """Serves the newest version in `folder`, and moves on to one that appears there.
 
@@ -26,7 +33,6 @@ class Versions:
         self._folder, self._load, self._say = folder, load, say
         self._lock = threading.Lock()
         self._current = None
-        self._borrowed = {}
         self._seen, self._failed = {}, {}
         self._ended = False
         # Version: (state, code of the error, its message), in TensorFlow Serving's words.
@@ -63,7 +69,7 @@ class Versions:
         settled = {v for v, files in fingerprints.items() if self._seen.get(v) == files}
         self._seen = fingerprints
         for version in sorted(fingerprints, reverse=True):
-            if self._current is not None and version == self._current.version:
+            if self._current is not None and version == self.served:
                 return
             if version not in settled or self._failed.get(version) == fingerprints[version]:
                 continue
@@ -87,11 +93,11 @@ class Versions:
 
     def _replace(self, model):
         with self._lock:
-            old, self._current = self._current, model
-            self._borrowed[model.version] = 0
+            old, self._current = self._current, _Served(model)
             self._say(f"version {model.version} is served")
             if old is not None:
-                self._status[old.version] = ("UNLOADING", "OK", "")
+                if old.model.version != model.version:
+                    self._status[old.model.version] = ("UNLOADING", "OK", "")
                 self._end_unless_borrowed(old)
 
     @contextlib.contextmanager
@@ -101,33 +107,36 @@ class Versions:
         Raises RequestError 404 where `version` is given and another one is served.
         """
         with self._lock:
-            model = self._current
-            if version is not None and version != model.version:
+            served = self._current
+            if version is not None and version != served.model.version:
                 raise RequestError(404, f"Servable not found: version {version} is not served")
-            self._borrowed[model.version] += 1
+            served.borrowers += 1
         try:
-            yield model
+            yield served.model
         finally:
             with self._lock:
-                self._borrowed[model.version] -= 1
-                if model is not self._current:
-                    self._end_unless_borrowed(model)
+                served.borrowers -= 1
+                if served is not self._current:
+                    self._end_unless_borrowed(served)
 
     def close(self):
         """End the threads of what is served, when they are done."""
-        self._current.close(wait=True)
+        self._current.model.close(wait=True)
 
-    def _end_unless_borrowed(self, model):
-        if not self._borrowed[model.version]:
-            model.close()
-            self._ended = True
-            self._status[model.version] = ("END", "OK", "")
-            self._say(f"version {model.version} is unloaded")
+    def _end_unless_borrowed(self, served):
+        if served.borrowers:
+            return
+        served.model.close()
+        self._ended = True
+        # The same number may have been loaded again.
+        if served.model.version != self.served:
+            self._status[served.model.version] = ("END", "OK", "")
+        self._say(f"version {served.model.version} is unloaded")
 
     @property
     def served(self):
         """Number of the version that is served."""
-        return self._current.version
+        return self._current.model.version
 
     def status(self, version=None):
         """What `GET /v1/models/<name>` answers, for JSON; newest first.

@@ -27,7 +27,7 @@ class Stack(NamedTuple):
 
 # TensorFlow 2.15 and 2.20 have wheels for Python 3.9, 2.21 for 3.10 to 3.13.
 OLDEST = (3, 9)
-EXTRAS = "dev,plot,serve,web"
+EXTRAS = "dev,plot,serve,web,tflite,onnx,openvino"
 CURRENT = Stack(EXTRAS, (3, 13), "the current TensorFlow", "make setup PYTHON")
 ADDONS = Stack(
     f"addons,{EXTRAS}",

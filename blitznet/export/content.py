@@ -1,0 +1,77 @@
+"""What goes into an export, and its writing in each format."""
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cached_property
+
+from blitznet import folding, warmup
+from blitznet.export import onnx, openvino, saved_model, tflite
+from blitznet.export.answers import portable_function, write_names
+from blitznet.models.blitznet import segmentation_side
+
+
+@dataclass(frozen=True)
+class Content:
+    """A network and what is made of its outputs.
+
+    Attributes:
+      model: a network of `build_model`.
+      coder: `PriorCoder` of its prior boxes, or None without detection.
+      settings: a `DetectionSettings`.
+      class_names: names of the classes 1..C-1.
+      postprocess: "nms" or "none".
+    """
+
+    model: object
+    coder: object
+    settings: object
+    class_names: tuple
+    postprocess: str = "nms"
+
+    @property
+    def side(self):
+        """Of the network's input, in pixels."""
+        return self.model.input_shape[1]
+
+    @property
+    def segments(self):
+        """Whether the network answers class maps."""
+        return segmentation_side(self.model) is not None
+
+    @cached_property
+    def functions(self):
+        """The live `ServingFunctions`."""
+        return saved_model.ServingFunctions(self.model, self.coder, self.settings, self.postprocess)
+
+    def with_weights(self, precision):
+        """The same with weights rounded to `precision`, where that is a floating-point type."""
+        if precision not in ("float16", "bfloat16"):
+            return self
+        return dataclasses.replace(self, model=folding.fold(self.model, precision))
+
+    def write(self, format, precision, folder, calibration=None):
+        """Write an export.
+
+        Args:
+          format, precision: as `formats.FORMATS` has them.
+          folder: a `Path` that does not exist, DIR/STEP. It gets the format's file and, in
+            `assets`, `labels.txt` and `label_map.pbtxt`.
+          calibration: for ONNX in int8, as for `onnx.save`.
+
+        Raises:
+          ImportError, RuntimeError: as the formats' `save`.
+        """
+        storage = precision if precision in folding.STORAGE else "float32"
+        stored = dataclasses.replace(self, model=folding.fold(self.model, storage))
+        if format == "savedmodel":
+            saved_model.save(stored.functions, stored.model, self.class_names, folder)
+            warmup.write(folder, warmup.picture_requests(self.side))
+            return
+        write_names(folder / "assets", self.class_names)
+        function = portable_function(stored.model, self.coder, self.settings, self.postprocess)
+        if format == "onnx":
+            onnx.save(function, stored.model, self.class_names, folder, precision, calibration)
+        elif format == "tflite":
+            tflite.save(function, stored.model, self.class_names, folder, precision)
+        else:
+            openvino.save(function, stored.model, self.class_names, folder)
