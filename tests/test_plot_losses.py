@@ -12,7 +12,7 @@ from tools import plot_losses
 def write_summaries(run_dir, losses):
     writer = SummaryWriter(run_dir)
     for step, loss in losses.items():
-        writer.scalars(StepReport(step, 1e-3, {"class": loss, "total": 2 * loss}, {}, {}), 1.0)
+        writer.scalars(StepReport(step, 1e-3, {"class": loss, "total": 2 * loss}, {}, {}), {})
 
 
 def test_scalars_come_back_by_tag_and_step(tmp_path):
