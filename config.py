@@ -346,6 +346,11 @@ class EvaluationConfig(CheckpointConfig, DataConfig):
         "devices",
         choices=choices.STRATEGIES[:2],
     )
+    precision: str = flag(
+        "float32",
+        "what the network computes in: bfloat16 is fast where the processor or GPU has it",
+        choices=choices.PRECISIONS,
+    )
     no_average: bool = flag(
         False, "the weights as trained, where a checkpoint has their average too"
     )

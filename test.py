@@ -119,7 +119,7 @@ class Evaluator:
         self._settings = config.pick(config.EvaluationConfig, args)
         self._detection = config.pick(DetectionSettings, args)
         self._run_dir, self._info, self._description = run_dir, info, description
-        self._model = self._predict = None
+        self._model = self._refresh = self._predict = None
         self.label = "-".join([info.name, *self._departures(tasks)])
         # COCO's test sets: all that can be done is to write what is found, for its server.
         unknown = not (info.has_boxes or info.images_with_masks)
@@ -141,6 +141,7 @@ class Evaluator:
         """Words for the label: the flags that make other scores than their defaults would."""
         settings = self._settings
         words = ["as-trained"] * settings.no_average + ["no_seg_gt"] * settings.no_seg_gt
+        words += [settings.precision] * (settings.precision != "float32")
         run_tasks = {name: self._description["model"][name] for name in tasks}
         if tasks != run_tasks:
             words += [name for name, chosen in tasks.items() if chosen]
@@ -167,6 +168,7 @@ class Evaluator:
             self._build()
         averaged = not self._settings.no_average
         step = checkpoints.restore(prefix, self._model, averaged)
+        self._refresh()
         weights = "averaged" if averaged and checkpoints.has_average(prefix) else "as trained"
         protocol = {**self._protocol(prefix), "weights": weights}
         meter = self._measure(step)
@@ -186,15 +188,18 @@ class Evaluator:
         print(f"protocol: {text}", flush=True)
 
     def _build(self):
-        """The network and its compiled prediction."""
-        from blitznet import distribution, engine, runs
+        """The network that checkpoints are loaded into, and its compiled prediction."""
+        from blitznet import distribution, engine, inference, runs
 
         devices = distribution.start(self._settings.strategy)
         with devices.scope():
             self._model, coder = runs.build(self._description)
+            network, self._refresh = inference.build(
+                self._model, self._description["model"], self._settings.precision
+            )
         if not self._tasks["detect"]:
             coder = None
-        predict = engine.make_predict(self._model, coder, self._detection, self._tasks["segment"])
+        predict = engine.make_predict(network, coder, self._detection, self._tasks["segment"])
         self._predict = devices.over_batch(predict)
 
     def _report(self, step, scores, protocol):

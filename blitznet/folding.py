@@ -88,7 +88,7 @@ def fold(model, storage="float32"):
     for layer in folded.layers:
         source = model.get_layer(layer.name)
         if isinstance(layer, StoredConv2D):
-            _assign(layer, *_with_norm(source, norms.pop(layer.name + _NORM, None)))
+            _assign(layer, *folded_weights(source, norms.pop(layer.name + _NORM, None)))
         elif layer.get_weights():
             layer.set_weights(source.get_weights())
     if norms:
@@ -96,7 +96,7 @@ def fold(model, storage="float32"):
     return folded
 
 
-def _with_norm(conv, norm):
+def folded_weights(conv, norm):
     """Kernel and bias, float64, of a convolution and the batch norm behind it (None for none)."""
     kernel = np.asarray(conv.kernel, np.float64)
     bias = np.asarray(conv.bias, np.float64) if conv.use_bias else np.zeros(kernel.shape[-1])

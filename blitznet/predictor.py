@@ -96,7 +96,7 @@ class Predictor:
         )
 
 
-def load(source, step=None, settings=None):
+def load(source, step=None, settings=None, precision="float32"):
     """A `Predictor` of a run's folder, or of an exported SavedModel.
 
     Args:
@@ -105,37 +105,41 @@ def load(source, step=None, settings=None):
         versions (`exported/first`), for which TensorFlow is enough.
       step: of the checkpoint, or the version; the newest without.
       settings: `DetectionSettings` of a run, the defaults without; a SavedModel has its own.
+      precision: what a run's network computes in, one of `choices.PRECISIONS`.
 
     Raises:
       FileNotFoundError: neither, or no such step; names those that exist.
-      ValueError: the folder does not hold what it should, or `settings` for a SavedModel.
+      ValueError: the folder does not hold what it should, or `settings` or `precision` are given
+        for a SavedModel.
     """
     source = Path(source)
     if not source.is_dir():
         raise FileNotFoundError(f"no folder {source}: expected a run or an exported SavedModel")
     if (source / _RUN).is_file():
-        return _load_run(source, step, settings or DetectionSettings())
+        return _load_run(source, step, settings or DetectionSettings(), precision)
     folder = _saved_model_folder(source, step)
-    if settings is not None:
+    if settings is not None or precision != "float32":
         raise ValueError(
-            f"{folder} is a SavedModel, whose settings were given at export: leave them out"
+            f"{folder} is a SavedModel, whose settings and precision were given at export: leave "
+            "them out"
         )
     return _load_saved_model(folder)
 
 
-def _load_run(folder, step, settings):
-    from blitznet import engine, runs
+def _load_run(folder, step, settings, precision):
+    from blitznet import engine, inference, runs
 
     model, coder, description, step = runs.load(folder, step)
-    predict = engine.make_predict(model, coder, settings)
+    network, _ = inference.build(model, description["model"], precision)
+    predict = engine.make_predict(network, coder, settings)
     side = model.input_shape[1]
 
-    def network(pictures):
+    def answer(pictures):
         resized = [legacy_resize(picture[None], (side, side)) for picture in pictures]
         return predict(tf.concat(resized, axis=0) / 255.0)
 
     tasks = (description["model"][task] for task in ("detect", "segment"))
-    return Predictor(network, description["class_names"], *tasks, folder, step)
+    return Predictor(answer, description["class_names"], *tasks, folder, step)
 
 
 def _load_saved_model(folder):

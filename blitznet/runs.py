@@ -19,7 +19,7 @@ from blitznet.trunks import get_trunk
 
 FLAGS = "flags.json"
 # Arguments of `build_model` that do not shape the network: training gives them.
-_FOR_TRAINING = ("weight_decay", "bn_decay", "precision", "sync_batch_norm")
+_FOR_TRAINING = ("weight_decay", "bn_decay", "precision", "sync_batch_norm", "conv")
 
 
 def describe(model_arguments, class_names, flags):

@@ -29,6 +29,8 @@ def measured(call_seconds, product_seconds=(0.5,), batch_size=2):
             "detect": True,
             "segment": False,
         },
+        "graph": "trained",
+        "precision": "float32",
         "batch_size": batch_size,
         "call_flop": 3 * 10**9,
         "call_seconds": list(call_seconds),

@@ -251,7 +251,7 @@ def test_what_cannot_be_loaded_is_told(tiny_archive, exported, tmp_path):
         blitznet.load(exported, 7)
     with pytest.raises(FileNotFoundError, match="10 is one version, not that of step 7"):
         blitznet.load(exported / "10", 7)
-    with pytest.raises(ValueError, match="settings were given at export"):
+    with pytest.raises(ValueError, match="settings and precision were given at export"):
         blitznet.load(exported, settings=SETTINGS)
 
 

@@ -17,6 +17,7 @@ import config
 import paths
 from tools import (
     benchmark_cost,
+    benchmark_detect,
     benchmark_encode,
     benchmark_evaluate,
     benchmark_input,
@@ -26,7 +27,7 @@ from tools import (
 from tools.benchmark_server import LoadTestError
 
 _PREPARE = "`make setup-addons` makes .venv-addons/bin/python, with TensorFlow 2.15"
-_MEASURED_FLAGS = ("num_classes", "batch_size", "repeats", "warmup")
+_MEASURED_FLAGS = ("num_classes", "batch_size", "repeats", "warmup", "graph", "precision")
 
 
 class BenchmarkError(RuntimeError):
@@ -42,6 +43,7 @@ def build_parser():
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_network_command(commands)
     for command in (
+        benchmark_detect,
         benchmark_input,
         benchmark_train,
         benchmark_evaluate,
@@ -81,6 +83,7 @@ def _add_network_command(commands):
         "this checkout by turns, each round in a process of its own",
     )
     add("--rounds", 3, "with --against: rounds of each interpreter")
+    benchmark_detect.add_graph_flags(parser)
     config.add_model_flags(parser)
 
 
@@ -107,7 +110,12 @@ def network(args):
 
         shape = dataclasses.asdict(config.model_config(args))
         result = benchmark_measure.measure_network(
-            {"num_classes": args.num_classes, **shape}, args.batch_size, args.warmup, args.repeats
+            {"num_classes": args.num_classes, **shape},
+            args.batch_size,
+            args.warmup,
+            args.repeats,
+            args.graph,
+            args.precision,
         )
         result["summary"] = summarise([result])
         print(tabulate(table_rows(result["summary"], result), disable_numparse=True))
@@ -185,11 +193,12 @@ def table_rows(summary, measured):
             f"{shape['trunk']} {shape['image_size']}{' x4' if shape['x4'] else ''}, "
             f"{' and '.join(tasks)}, {shape['num_classes']} classes",
         ),
+        ("graph", measured["graph"]),
         ("batch size", str(measured["batch_size"])),
         ("TensorFlow, Keras", f"{where['tensorflow']}, {where['keras']}"),
         ("Python", f"{where['python']}, {where['interpreter']}"),
         ("device", where["device"]),
-        ("precision", where["precision"]),
+        ("precision", f"{measured['precision']}, of the product {where['precision']}"),
         ("threads", where["threads"]),
         ("processor", where["cpu"]),
     ]

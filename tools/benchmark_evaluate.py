@@ -66,7 +66,7 @@ class Turns:
     def __init__(self, args):
         import tensorflow as tf
 
-        from blitznet import engine, keys, runs
+        from blitznet import engine, inference, keys, runs
         from blitznet.postprocess.settings import DetectionSettings
         from datasets import pipeline, records
         from tools import benchmark_measure
@@ -81,15 +81,17 @@ class Turns:
             self._model, coder = runs.build({"model": runs.full_shape(self.shape)})
         if self.shape["num_classes"] != len(self._info.class_names) + 1:
             raise ValueError(f"{args.run} and {args.records} are of different classes")
-        self._predict = engine.make_predict(self._model, coder, DetectionSettings())
+        network, _ = inference.build(self._model, runs.full_shape(self.shape))
+        self._predict = engine.make_predict(network, coder, DetectionSettings())
         self._batches = pipeline.evaluation_dataset(
             [self._info] * args.copies, self._model.input_shape[1], args.batch_size
         )
         self.pictures = args.copies * self._info.images
         self._images = [batch[keys.IMAGE] for batch in self._batches]
         specification = tf.TensorSpec(self._images[0].shape)
-        self._forward = tf.function(lambda images: self._model(images, training=False))
-        counted = self._forward.get_concrete_function(specification)
+        self._forward = tf.function(lambda images: network(images, training=False))
+        counted = tf.function(lambda images: self._model(images, training=False))
+        counted = counted.get_concrete_function(specification)
         self.flop = benchmark_measure.graph_flop(counted) * self.pictures / len(self._images[0])
 
     def network(self):

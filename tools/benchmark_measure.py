@@ -7,9 +7,11 @@ import time
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
+from blitznet import inference
 from blitznet.models.blitznet import build_model
 from blitznet.progress import progress_bar
 
@@ -18,12 +20,13 @@ PRODUCT_SIDE = {"CPU": 2048, "GPU": 8192}
 CALLS_BETWEEN_PRODUCTS = 5
 
 
-def measure_network(model_arguments, batch_size, warmup, repeats):
+def measure_network(model_arguments, batch_size, warmup, repeats, graph, precision):
     """Time the compiled forward pass of a network with random weights.
 
     Args:
-      model_arguments: arguments of `build_model`, with `image_size`.
+      model_arguments: arguments of `build_model` that shape it, with `image_size`.
       batch_size: pictures of a call; the input's shape is fixed.
+      graph, precision: as for `network_and_flop`.
       warmup, repeats: calls that do not count, and calls that do.
 
     Returns:
@@ -34,21 +37,19 @@ def measure_network(model_arguments, batch_size, warmup, repeats):
     Raises:
       ValueError: `build_model` does not accept the arguments.
     """
-    model = build_model(**model_arguments)
-    shape = (batch_size, *model.input_shape[1:])
-
-    @tf.function(input_signature=[tf.TensorSpec(shape)])
-    def forward(images):
-        return model(images, training=False)
-
+    shape = (batch_size, *[model_arguments["image_size"]] * 2, 3)
+    forward, call_flop = network_and_flop(
+        random_model(model_arguments), model_arguments, shape, graph, precision
+    )
     images = tf.random.stateless_uniform(shape, seed=(0, 0))
     product, product_flop = matrix_product(PRODUCT_SIDE[device_type()])
-    call_flop = graph_flop(forward.get_concrete_function())
     call_seconds, product_seconds = time_alternately(
         lambda: forward(images), product, warmup, repeats
     )
     return {
         "network": model_arguments,
+        "graph": graph,
+        "precision": precision,
         "batch_size": batch_size,
         "warmup": warmup,
         "call_flop": call_flop,
@@ -57,6 +58,42 @@ def measure_network(model_arguments, batch_size, warmup, repeats):
         "product_seconds": product_seconds,
         "environment": environment(),
     }
+
+
+def random_model(model_arguments):
+    """A network with random weights, none of which is 0 and would be left out of its graph."""
+    model = build_model(**model_arguments)
+    for number, variable in enumerate(model.variables):
+        if not np.any(variable):
+            noise = tf.random.stateless_normal(variable.shape, (0, number), stddev=0.01)
+            variable.assign(noise)
+    return model
+
+
+def network_and_flop(model, shape_arguments, input_shape, graph, precision):
+    """The compiled forward pass of a network, and the FLOP of a call, a multiply-add as two.
+
+    Args:
+      model: of `build_model`; its own floating-point operations are counted, whatever another
+        graph saves of them.
+      shape_arguments: that it was made of.
+      input_shape: `(B, S, S, 3)`.
+      graph: one of `benchmark_detect.GRAPHS`: the trained network's own; that of
+        `inference.build`; the same with weights as constants.
+      precision: one of `choices.PRECISIONS`; "float32" for the first graph.
+
+    Raises:
+      ValueError: another precision for the first graph.
+    """
+    if graph == "trained" and precision != "float32":
+        raise ValueError(f"--precision {precision} needs --graph inference or constants")
+    signature = [tf.TensorSpec(input_shape)]
+    plain = tf.function(lambda images: model(images, training=False), signature)
+    flop = graph_flop(plain.get_concrete_function())
+    if graph == "trained":
+        return plain, flop
+    network, _ = inference.build(model, shape_arguments, precision, graph == "constants")
+    return tf.function(lambda images: network(images, training=False), signature), flop
 
 
 def matrix_product(side):

@@ -8,7 +8,7 @@ from tensorflow import keras
 from blitznet import choices, keys
 from blitznet.layers import Conv, LegacyResize, add_relu, as_float32
 from blitznet.layers import precision as computing_in
-from blitznet.models.heads import detection_head, segmentation_head
+from blitznet.models.heads import detection_heads, segmentation_head
 from blitznet.priors import LARGE_IMAGE, priors_per_cell
 from blitznet.trunks import check_fits, get_trunk
 
@@ -36,6 +36,7 @@ def build_model(
     bn_decay=0.9,
     precision="float32",
     sync_batch_norm=False,
+    conv=None,
 ):
     """Build the network as a Keras functional graph (arXiv 1708.02813, sections 3.1 and 3.2).
 
@@ -62,6 +63,7 @@ def build_model(
       precision: what the layers compute in, one of `choices.PRECISIONS`; weights, batch-norm
         statistics and outputs are float32 in any case.
       sync_batch_norm: whether batch norm takes mean and variance over all replicas' pictures.
+      conv: makes the convolutions; without, a `layers.Conv` of the three settings above.
 
     Returns:
       A `keras.Model` from RGB pictures `[B, S, S, 3]` in [0, 1] to a dict of raw tensors:
@@ -78,7 +80,7 @@ def build_model(
     choices.check("class_loss", class_loss, choices.CLASS_LOSSES)
     check_fits(trunk, image_size, x4=x4, head=head, det_kernel=det_kernel)
     choices.check("precision", precision, choices.PRECISIONS)
-    conv = Conv(bn_decay, weight_decay, sync_batch_norm)
+    conv = conv or Conv(bn_decay, weight_decay, sync_batch_norm)
     with computing_in(precision):
         images = keras.Input((image_size, image_size, 3), name="images")
         features = base.features(images, conv)
@@ -105,17 +107,16 @@ def build_model(
 
 def _detection_outputs(sources, conv, base, num_classes, class_loss, kernel, shared):
     """The two tensors of detection, by name."""
-    counts = priors_per_cell(len(sources), base.ratios)
-    start = -math.log(1 / _FOCAL_START - 1) if class_loss == "focal" else 0.0
-    return {
-        name: detection_head(
-            sources, conv, width, counts, name, base.head_initializer, kernel, shared, bias
-        )
-        for name, width, bias in (
-            (keys.CONFIDENCE, num_classes, start),
-            (keys.LOCATION, 4, 0.0),
-        )
-    }
+    return detection_heads(
+        sources,
+        conv,
+        {keys.CONFIDENCE: num_classes, keys.LOCATION: 4},
+        priors_per_cell(len(sources), base.ratios),
+        base.head_initializer,
+        kernel,
+        shared,
+        {keys.CONFIDENCE: -math.log(1 / _FOCAL_START - 1)} if class_loss == "focal" else None,
+    )
 
 
 def source_sides(model):
@@ -178,15 +179,14 @@ def _upscale(pyramid, conv, depth, resize, finest):
             shortcut = conv.norm(up, depth, 1, f"{name}_shortcut", relu=False)
         if not sources:
             mean = keras.layers.GlobalAveragePooling2D(keepdims=True, name="pool6")(shortcut)
-        x = _res_skip(up, skip, shortcut, conv, depth, name)
+        joined = conv.norm_of_joined(x, up, skip, depth // 4, f"{name}_conv1", resize)
+        x = _res_skip(joined, shortcut, conv, depth, name)
         sources[name] = x
     return {**dict(reversed(list(sources.items()))), "pool6": mean}
 
 
-def _res_skip(up, skip, shortcut, conv, depth, name):
-    """One ResSkip block (paper, figure 3): concatenation, bottleneck, sum with the shortcut."""
-    x = keras.layers.Concatenate(name=f"{name}_concat")([up, skip])
-    x = conv.norm(x, depth // 4, 1, f"{name}_conv1")
+def _res_skip(x, shortcut, conv, depth, name):
+    """The rest of a ResSkip block (paper, figure 3): bottleneck, sum with the shortcut."""
     x = conv.norm(x, depth // 4, 3, f"{name}_conv2")
     x = conv.norm(x, depth, 1, f"{name}_conv3", relu=False)
     return add_relu(shortcut, x, name)

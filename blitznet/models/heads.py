@@ -5,37 +5,46 @@ from tensorflow import keras
 from blitznet.layers import LegacyResize
 
 
-def detection_head(
-    sources, conv, outputs, priors_per_cell, name, new_initializer, kernel=3, shared=False, bias=0.0
+def detection_heads(
+    sources, conv, widths, priors_per_cell, new_initializer, kernel=3, shared=False, biases=None
 ):
-    """Predict `outputs` numbers for each prior box, from every source.
+    """Predict numbers for each prior box, from every source.
 
     Args:
       sources: dict name -> map `[B, F, F, D]`, finest first.
       conv: the network's `Conv`.
-      outputs: 4 for the offsets, the number of classes for the logits.
+      widths: dict output -> numbers for each prior box, such as location -> 4; layers are
+        `<output>_<source>` or `<output>_shared`.
       priors_per_cell: number of prior boxes of one cell, for each source.
-      name: "location" or "confidence"; layers are `<name>_<source>` or `<name>_shared`.
       new_initializer: `() -> initializer` of a convolution's kernel.
       kernel: side of the convolution's kernel.
       shared: one convolution for all the sources, which have as many prior boxes of a cell each,
         instead of one for each.
-      bias: where the biases start.
+      biases: dict output -> where its biases start, 0 for those left out.
 
     Returns:
-      `[B, P, outputs]`: sources in order, each row-major, prior boxes of a cell fastest.
+      dict output -> `[B, P, width]`: sources in order, each row-major, prior boxes of a cell
+      fastest.
     """
+    biases = biases or {}
 
-    def new_layer(suffix, count):
-        return conv.plain(count * outputs, kernel, f"{name}_{suffix}", new_initializer(), bias)
+    def new_layer(output, suffix, count):
+        depth, bias = count * widths[output], biases.get(output, 0.0)
+        return conv.plain(depth, kernel, f"{output}_{suffix}", new_initializer(), bias)
 
-    one_for_all = new_layer("shared", priors_per_cell[0]) if shared else None
-    flat = []
-    for (source, maps), count in zip(sources.items(), priors_per_cell):
-        layer = one_for_all or new_layer(source, count)
-        reshape = keras.layers.Reshape((-1, outputs), name=f"{name}_{source}_flat")
-        flat.append(reshape(layer(maps)))
-    return keras.layers.Concatenate(axis=1, name=name)(flat)
+    def layers_of(output):
+        if shared:
+            return [new_layer(output, "shared", priors_per_cell[0])] * len(sources)
+        return [new_layer(output, *each) for each in zip(sources, priors_per_cell)]
+
+    layers = {output: layers_of(output) for output in widths}
+    flat = {output: [] for output in widths}
+    for i, (source, maps) in enumerate(sources.items()):
+        answers = conv.side_by_side(maps, [layers[o][i] for o in widths], f"detection_{source}")
+        for (output, width), answer in zip(widths.items(), answers):
+            reshape = keras.layers.Reshape((-1, width), name=f"{output}_{source}_flat")
+            flat[output].append(reshape(answer))
+    return {o: keras.layers.Concatenate(axis=1, name=o)(parts) for o, parts in flat.items()}
 
 
 def segmentation_head(sources, conv, num_classes, base_channels=64, filter_size=1):

@@ -1,0 +1,160 @@
+"""A trained network rebuilt to answer fast: the same numbers but for rounding, no training."""
+
+from dataclasses import dataclass
+from typing import Callable
+
+import numpy as np
+import tensorflow as tf
+from tensorflow import keras
+
+from blitznet.folding import folded_weights
+from blitznet.layers import LegacyResize
+from blitznet.models.blitznet import build_model
+
+# A processor's vector holds that many float32 (AVX-512); a convolution of 21 channels takes as
+# long as one of 32, or longer.
+_VECTOR = 16
+
+
+def build(trained, shape, precision="float32", constants=False):
+    """The network of a trained one's weights, for inference.
+
+    Batch norm is part of the convolutions; the two detection convolutions of a source are one;
+    a 1x1 convolution of a grown map is computed before it grows; depths are filled up to whole
+    vectors.
+
+    Args:
+      trained: what `build_model` made.
+      shape: the arguments that it was made of, without those for training.
+      precision: what the convolutions compute in, one of `choices.PRECISIONS`.
+      constants: whether the weights are constants of the graph instead of variables: convolutions
+        are faster for small batches, since their layout is chosen once; the first call takes
+        seconds longer, and weights cannot be loaded anew.
+
+    Returns:
+      `(network, refresh)`: a `keras.Model` with the inputs and outputs of `trained`; a function
+      that loads the weights which `trained` then has.
+    """
+    convs = FoldedConv(trained, constants)
+    network = build_model(**shape, precision=precision, conv=convs)
+    return network, convs.refresh
+
+
+class FoldedConv:
+    """Makes convolutions as `layers.Conv` does, with the weights of a trained network."""
+
+    def __init__(self, trained, constants):
+        self._trained = {layer.name: layer for layer in trained.layers}
+        self._constants = constants
+        self._made = []
+
+    def plain(self, filters, kernel, name, *start, activation=None, **arguments):
+        """What applies the trained convolution of this name."""
+        return _Plain(name, lambda: self._stand_in([name], relu=activation == "relu"))
+
+    def norm(self, x, filters, kernel, name, stride=1, relu=True, padding="same"):
+        """The trained convolution of this name and the batch norm behind it, applied to `x`."""
+        return self._stand_in([name], relu=relu)(x)
+
+    def side_by_side(self, maps, layers, name):
+        """What each of several convolutions without activation answers for `maps`, as a list."""
+        return self._stand_in([layer.name for layer in layers], name=name)(maps)
+
+    def norm_of_joined(self, small, grown, skip, filters, name, method):
+        """1x1 convolution, batch norm and ReLU of the concatenation of `grown` and `skip`.
+
+        `grown` is `small` resized, which is a weighted mean of neighbours: after the convolution
+        it is the same as before, of fewer cells and channels.
+        """
+        depth = small.shape[-1]
+        part = self._stand_in([name], rows=slice(None, depth), bias=False, name=f"{name}_grown")
+        part = LegacyResize(skip.shape[1], method, name=f"{name}_up")(part(small))
+        rest = self._stand_in([name], rows=slice(depth, None), name=f"{name}_skip")(skip)
+        return keras.layers.ReLU(name=f"{name}_relu")(
+            keras.layers.Add(name=f"{name}_sum")([rest, part])
+        )
+
+    def refresh(self):
+        """Load the weights that the trained network has."""
+        for layer, names, rows, bias in self._made:
+            layer.load(*self._weights(names, rows, bias))
+
+    def _stand_in(self, names, relu=False, rows=slice(None), bias=True, name=None):
+        kernel, offsets = self._weights(names, rows, bias)
+        first = self._trained[names[0]]
+        layer = InferenceConv2D(
+            kernel,
+            offsets,
+            depths=[self._trained[name].filters for name in names],
+            strides=first.strides,
+            padding=first.padding.upper(),
+            dilations=first.dilation_rate,
+            relu=relu,
+            constants=self._constants,
+            name=name or names[0],
+        )
+        self._made.append((layer, names, rows, bias))
+        return layer
+
+    def _weights(self, names, rows, bias):
+        """Kernel and bias, float32, of convolutions side by side; zeros up to whole vectors."""
+        parts = [
+            folded_weights(self._trained[name], self._trained.get(f"{name}_bn")) for name in names
+        ]
+        kernel = np.concatenate([kernel[:, :, rows] for kernel, _ in parts], axis=-1)
+        offsets = np.concatenate([offsets * bias for _, offsets in parts])
+        more = -len(offsets) % _VECTOR
+        kernel = np.pad(kernel, [(0, 0)] * 3 + [(0, more)])
+        return kernel.astype(np.float32), np.pad(offsets, (0, more)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class _Plain:
+    """A convolution that is made when it is applied: some are then made side by side."""
+
+    name: str
+    make: Callable
+
+    def __call__(self, maps):
+        return self.make()(maps)
+
+
+class InferenceConv2D(keras.layers.Layer):
+    """A convolution of `[B, H, W, D]` with given weights; a list where it stands for several.
+
+    Args:
+      kernel, bias: `[K, K, D, N]` and `[N]`.
+      depths: channels of each convolution that it stands for; what is left of N is dropped.
+      strides, padding, dilations: as for `tf.nn.conv2d`.
+      relu: whether a ReLU follows.
+      constants: whether the weights are constants of the graphs that are made, not variables.
+    """
+
+    def __init__(
+        self, kernel, bias, depths, strides, padding, dilations, relu, constants, **kwargs
+    ):
+        super().__init__(**kwargs)
+        self._depths, self._relu, self._constants = tuple(depths), relu, constants
+        self._arguments = {"strides": strides, "padding": padding, "dilations": dilations}
+        if not constants:
+            self.kernel = self.add_weight(name="kernel", shape=kernel.shape, trainable=False)
+            self.bias = self.add_weight(name="bias", shape=bias.shape, trainable=False)
+        self.load(kernel, bias)
+
+    def load(self, kernel, bias):
+        """Take other weights; of constants, only graphs that are made later have them."""
+        if self._constants:
+            self.kernel, self.bias = kernel, bias
+        else:
+            self.kernel.assign(kernel)
+            self.bias.assign(bias)
+
+    def call(self, maps):
+        kernel, bias = (tf.cast(weights, maps.dtype) for weights in (self.kernel, self.bias))
+        maps = tf.nn.conv2d(maps, kernel, **self._arguments)
+        maps = tf.nn.bias_add(maps, bias)
+        if self._relu:
+            maps = tf.nn.relu(maps)
+        if sum(self._depths) < maps.shape[-1]:
+            maps = maps[..., : sum(self._depths)]
+        return maps if len(self._depths) == 1 else tf.split(maps, self._depths, axis=-1)

@@ -1,0 +1,96 @@
+"""The network that is rebuilt for inference, against the trained one."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow import keras
+
+from blitznet import build_model, inference
+from blitznet.models.blitznet import segmentation_side, source_sides
+
+SMALL = {"num_classes": 6, "image_size": 64, "trunk": "resnet18_half", "top_fm": 16}
+SHAPES = {
+    "plain": SMALL,
+    "x4, nearest": {**SMALL, "x4": True, "resize": "nearest"},
+    "shared": {**SMALL, "head": "shared", "det_kernel": 1},
+    "large cells": {**SMALL, "seg_filter_size": 3, "n_base_channels": 5},
+    "detection": {**SMALL, "segment": False, "class_loss": "focal"},
+    "segmentation": {**SMALL, "detect": False},
+    "vgg16": {"num_classes": 3, "image_size": 272, "trunk": "vgg16", "n_base_channels": 8},
+}
+
+
+def trained(shape, seed=0):
+    """A network whose variables, batch-norm statistics too, are all random."""
+    model = build_model(**shape)
+    give_random_weights(model, seed)
+    return model
+
+
+def give_random_weights(model, seed):
+    random = np.random.default_rng(seed)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            size = layer.gamma.shape
+            layer.gamma.assign(random.uniform(0.5, 2.0, size))
+            layer.moving_variance.assign(random.uniform(0.5, 2.0, size))
+            layer.beta.assign(random.normal(0, 0.1, size))
+            layer.moving_mean.assign(random.normal(0, 0.1, size))
+        elif getattr(layer, "use_bias", False):
+            layer.bias.assign(random.normal(0, 0.1, layer.bias.shape))
+
+
+def answers(model):
+    images = tf.random.stateless_uniform((2, *model.input_shape[1:]), seed=(0, 0))
+    return {name: value.numpy() for name, value in model(images, training=False).items()}
+
+
+def check_same(expected, found, tolerance):
+    """Within `tolerance` of each output's standard deviation."""
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        limit = tolerance * value.std()
+        np.testing.assert_allclose(found[name], value, rtol=0, atol=limit, err_msg=name)
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_the_same_answers(shape):
+    model = trained(shape)
+    network, _ = inference.build(model, shape)
+    check_same(answers(model), answers(network), 1e-4)
+    assert source_sides(network) == source_sides(model)
+    assert segmentation_side(network) == segmentation_side(model)
+
+
+def test_constants_have_no_variables_and_the_same_answers():
+    model = trained(SMALL)
+    network, _ = inference.build(model, SMALL, constants=True)
+    assert not network.variables
+    check_same(answers(model), answers(network), 1e-4)
+
+
+def test_weights_of_another_checkpoint_are_loaded_anew():
+    model = trained(SMALL)
+    network, refresh = inference.build(model, SMALL)
+    before = answers(network)
+    give_random_weights(model, seed=1)
+    check_same(before, answers(network), 0)
+    refresh()
+    check_same(answers(model), answers(network), 1e-4)
+
+
+def test_convolutions_of_one_map_are_one_and_fill_vectors():
+    network, _ = inference.build(trained(SMALL), SMALL)
+    kernels = {layer.name: layer.kernel.shape for layer in network.layers if layer.weights}
+    assert not [name for name in kernels if name.startswith(("confidence", "location"))]
+    assert all(kernel[-1] % 16 == 0 for kernel in kernels.values())
+
+
+def test_narrow_numbers_answer_float32_nearly_the_same():
+    model = trained(SMALL)
+    network, _ = inference.build(model, SMALL, "bfloat16")
+    assert {layer.compute_dtype for layer in network.layers if layer.weights} == {"bfloat16"}
+    found = answers(network)
+    assert {value.dtype for value in found.values()} == {np.dtype(np.float32)}
+    # Eight bits of precision, through two dozen layers.
+    check_same(answers(model), found, 0.2)

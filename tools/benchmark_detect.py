@@ -1,0 +1,198 @@
+"""The command `detect` of tools.benchmark: from pictures to detections and class maps."""
+
+import dataclasses
+import time
+from pathlib import Path
+
+import numpy as np
+from tabulate import tabulate
+
+import config
+from blitznet import choices
+
+# Of the network's forward pass: the trained graph itself, `inference.build`'s, and the same with
+# constants for weights.
+GRAPHS = ("trained", "inference", "constants")
+_PARTS = {"network": "network", "nms": "decoding and NMS", "class_maps": "class maps"}
+
+
+def add_graph_flags(parser):
+    """`--graph` and `--precision`."""
+    parser.add_argument(
+        "--graph",
+        choices=GRAPHS,
+        default="inference",
+        help="trained: as it is trained; inference: as test.py and blitznet.load run it; "
+        "constants: the same with weights in the graph (default: inference)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=choices.PRECISIONS,
+        default="float32",
+        help="what the network computes in (default: float32)",
+    )
+
+
+def add_command(commands):
+    """Add the command to the subparsers of tools.benchmark."""
+    parser = commands.add_parser(
+        "detect",
+        help="network, decoding, NMS and class maps at the pictures' size",
+        description="Time what is done with pictures that are in memory at the network's size: "
+        "network, decoding and NMS, class maps at the pictures' own size, and a large float32 "
+        "matrix product, the machine's limit, by turns. The weights are random, which is more "
+        "work after the network than a trained one leaves, unless --run names a run's folder.",
+        epilog="example: python -m tools.benchmark detect --x4 --graph constants",
+    )
+    parser.set_defaults(command=detect)
+    count = config.number_in(1, kind=int)
+    parser.add_argument(
+        "--run", type=Path, metavar="DIR", help="folder of a run: its network, newest weights"
+    )
+
+    def add(flag, default, help):
+        help = f"{help} (default: %(default)s)"
+        parser.add_argument(flag, type=count, default=default, metavar="N", help=help)
+
+    add("--batch_size", 1, "pictures of a call")
+    add("--height", 375, "of a picture's class map, pixels")
+    add("--width", 500, "of a picture's class map, pixels")
+    add("--repeats", 30, "calls that count")
+    add("--warmup", 5, "calls before, which do not count")
+    parser.add_argument("--json", metavar="FILE", help="write the figures and every call's time")
+    add_graph_flags(parser)
+    config.add_model_flags(parser)
+
+
+def detect(args):
+    """Run the command; print and write what came of it."""
+    from tools import benchmark_measure
+
+    model, coder, shape = _network(args)
+    size = (args.height, args.width)
+    result = measure(model, coder, shape, size, args)
+    result.update(network=shape, environment=benchmark_measure.environment())
+    result.update({name: getattr(args, name) for name in ("graph", "precision", "batch_size")})
+    result["summary"] = summarise(result)
+    print(tabulate(rows(result), disable_numparse=True))
+    if args.json:
+        from blitznet import runs
+
+        runs.write_json(Path(args.json), result)
+
+
+def _network(args):
+    """`(model, coder, shape)` of a run, or with random weights."""
+    from blitznet import runs
+    from tools import benchmark_measure
+
+    if args.run:
+        model, coder, description, _ = runs.load(args.run)
+        return model, coder, description["model"]
+    shape = runs.full_shape(dataclasses.asdict(config.model_config(args)))
+    model = benchmark_measure.random_model(shape)
+    return model, runs.make_coder(model, shape) if shape["detect"] else None, shape
+
+
+def measure(model, coder, shape, size, args):
+    """Time the parts of a call by turns, and a matrix product after each.
+
+    Returns:
+      dict for JSON: `seconds` of each call of "network", "nms", "class_maps" and "product";
+      `call_flop` of the network; `product_flop`.
+    """
+    import tensorflow as tf
+
+    from blitznet import keys
+    from blitznet.postprocess.detection import detections
+    from blitznet.postprocess.settings import DetectionSettings
+    from blitznet.postprocess.tiles import tiled_class_map
+    from tools import benchmark_measure
+
+    input_shape = (args.batch_size, *model.input_shape[1:])
+    forward, call_flop = benchmark_measure.network_and_flop(
+        model, shape, input_shape, args.graph, args.precision
+    )
+    find = tf.function(
+        lambda outputs: detections(
+            outputs[keys.CONFIDENCE], outputs[keys.LOCATION], coder, DetectionSettings()
+        )
+    )
+    images = tf.random.stateless_uniform(input_shape, seed=(0, 0))
+    side = benchmark_measure.PRODUCT_SIDE[benchmark_measure.device_type()]
+    product, product_flop = benchmark_measure.matrix_product(side)
+    seconds = {name: [] for name in (*_PARTS, "product")}
+
+    def class_maps(logits):
+        return [tiled_class_map(each, *size) for each in logits]
+
+    def timed(name, call, *arguments):
+        began = time.perf_counter()
+        answer = call(*arguments)
+        tf.test.experimental.sync_devices()
+        seconds[name].append(time.perf_counter() - began)
+        return answer
+
+    for _ in range(args.warmup + args.repeats):
+        outputs = timed("network", forward, images)
+        if shape["detect"]:
+            timed("nms", find, outputs)
+        if shape["segment"]:
+            timed("class_maps", class_maps, outputs[keys.SEGMENTATION].numpy())
+        timed("product", product)
+    counted = {name: values[args.warmup :] for name, values in seconds.items() if values}
+    return {"seconds": counted, "call_flop": call_flop, "product_flop": product_flop}
+
+
+def summarise(measured):
+    """Figures of what `measure` measured, and the batch size.
+
+    Returns:
+      dict: `images_per_second`, all parts together; `ms` part -> dict of `mean`, `p50` and `p95`
+      of a call, "all" being their sum; `after_network`, the median over the calls of what follows
+      the network / the network; `share_of_limit` of the network at the median times.
+    """
+    parts = {n: np.array(s) for n, s in measured["seconds"].items() if n != "product"}
+    product = np.median(measured["seconds"]["product"])
+    whole, network = sum(parts.values()), parts["network"]
+    limit = measured["product_flop"] / product
+    return {
+        "images_per_second": float(measured["batch_size"] / whole.mean()),
+        "ms": {
+            name: {
+                "mean": float(seconds.mean() * 1e3),
+                "p50": float(np.percentile(seconds, 50) * 1e3),
+                "p95": float(np.percentile(seconds, 95) * 1e3),
+            }
+            for name, seconds in {**parts, "all": whole}.items()
+        },
+        "after_network": float(np.median((whole - network) / network)),
+        "limit_gflop_per_second": float(limit / 1e9),
+        "share_of_limit": float(measured["call_flop"] / np.median(network) / limit),
+    }
+
+
+def rows(measured):
+    """`[(what, value as text)]` of a measurement with its `summary`."""
+    summary, where, shape = (measured[name] for name in ("summary", "environment", "network"))
+    titles = {**_PARTS, "all": "all of it"}
+    times = [
+        (f"ms a call, {titles[name]}: mean, p50, p95", ", ".join(f"{v:.1f}" for v in ms.values()))
+        for name, ms in summary["ms"].items()
+    ]
+    return [
+        ("images/s, mean", f"{summary['images_per_second']:.2f}"),
+        *times,
+        ("after the network / network", f"{summary['after_network']:.3f}"),
+        ("GFLOP/s of a matrix product", f"{summary['limit_gflop_per_second']:.1f}"),
+        ("network, share of that limit", f"{summary['share_of_limit']:.3f}"),
+        (
+            "network",
+            f"{shape['trunk']} {shape['image_size']}{' x4' if shape['x4'] else ''}, "
+            f"{shape['num_classes']} classes",
+        ),
+        ("graph", measured["graph"]),
+        ("batch size", str(measured["batch_size"])),
+        ("precision", f"{measured['precision']}, of the product {where['precision']}"),
+        *((name, where[name]) for name in ("device", "threads", "cpu")),
+    ]
