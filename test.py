@@ -280,6 +280,7 @@ class Evaluator:
             "split": self._info.split,
             "records": self._info.name,
             "images": self._info.images,
+            "precision": settings.precision,
         }
         if self._tasks["detect"]:
             answer["ap_rule"] = rule

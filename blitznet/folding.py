@@ -88,7 +88,7 @@ def fold(model, storage="float32"):
     for layer in folded.layers:
         source = model.get_layer(layer.name)
         if isinstance(layer, StoredConv2D):
-            _assign(layer, *folded_weights(source, norms.pop(layer.name + _NORM, None)))
+            assign_rounded(layer, *folded_weights(source, norms.pop(layer.name + _NORM, None)))
         elif layer.get_weights():
             layer.set_weights(source.get_weights())
     if norms:
@@ -108,7 +108,12 @@ def folded_weights(conv, norm):
     return kernel * factor, (bias - mean) * factor + beta
 
 
-def _assign(layer, kernel, bias):
+def assign_rounded(layer, kernel, bias):
+    """Give the layer's variables `kernel` and `bias` these values, in the types that they have.
+
+    Raises:
+      ValueError: one of them is not finite then; names the layer.
+    """
     for variable, value in ((layer.kernel, kernel), (layer.bias, bias)):
         dtype = tf_variable(variable).dtype
         stored = tf.cast(tf.cast(value, tf.float32), dtype)

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from blitznet.folding import folded_weights
+from blitznet.folding import assign_rounded, folded_weights
 from blitznet.layers import LegacyResize
 from blitznet.models.blitznet import build_model
 
@@ -16,7 +16,7 @@ from blitznet.models.blitznet import build_model
 _VECTOR = 16
 
 
-def build(trained, shape, precision="float32", constants=False):
+def build(trained, shape, precision="float32", constants=False, storage="float32"):
     """The network of a trained one's weights, for inference.
 
     Batch norm is part of the convolutions; the two detection convolutions of a source are one;
@@ -30,12 +30,16 @@ def build(trained, shape, precision="float32", constants=False):
       constants: whether the weights are constants of the graph instead of variables: convolutions
         are faster for small batches, since their layout is chosen once; the first call takes
         seconds longer, and weights cannot be loaded anew.
+      storage: type of the kernels' variables, one of `folding.STORAGE`.
 
     Returns:
       `(network, refresh)`: a `keras.Model` with the inputs and outputs of `trained`; a function
       that loads the weights which `trained` then has.
+
+    Raises:
+      ValueError: a weight is not finite, or too large for `storage`; names the layer.
     """
-    convs = FoldedConv(trained, constants)
+    convs = FoldedConv(trained, constants, storage)
     network = build_model(**shape, precision=precision, conv=convs)
     return network, convs.refresh
 
@@ -43,9 +47,9 @@ def build(trained, shape, precision="float32", constants=False):
 class FoldedConv:
     """Makes convolutions as `layers.Conv` does, with the weights of a trained network."""
 
-    def __init__(self, trained, constants):
+    def __init__(self, trained, constants, storage):
         self._trained = {layer.name: layer for layer in trained.layers}
-        self._constants = constants
+        self._constants, self._storage = constants, storage
         self._made = []
 
     def plain(self, filters, kernel, name, *start, activation=None, **arguments):
@@ -91,6 +95,7 @@ class FoldedConv:
             dilations=first.dilation_rate,
             relu=relu,
             constants=self._constants,
+            storage=self._storage,
             name=name or names[0],
         )
         self._made.append((layer, names, rows, bias))
@@ -128,16 +133,19 @@ class InferenceConv2D(keras.layers.Layer):
       strides, padding, dilations: as for `tf.nn.conv2d`.
       relu: whether a ReLU follows.
       constants: whether the weights are constants of the graphs that are made, not variables.
+      storage: type of the kernel's variable.
     """
 
     def __init__(
-        self, kernel, bias, depths, strides, padding, dilations, relu, constants, **kwargs
+        self, kernel, bias, depths, strides, padding, dilations, relu, constants, storage, **kwargs
     ):
         super().__init__(**kwargs)
         self._depths, self._relu, self._constants = tuple(depths), relu, constants
         self._arguments = {"strides": strides, "padding": padding, "dilations": dilations}
         if not constants:
-            self.kernel = self.add_weight(name="kernel", shape=kernel.shape, trainable=False)
+            self.kernel = self.add_weight(
+                name="kernel", shape=kernel.shape, dtype=storage, trainable=False
+            )
             self.bias = self.add_weight(name="bias", shape=bias.shape, trainable=False)
         self.load(kernel, bias)
 
@@ -146,8 +154,7 @@ class InferenceConv2D(keras.layers.Layer):
         if self._constants:
             self.kernel, self.bias = kernel, bias
         else:
-            self.kernel.assign(kernel)
-            self.bias.assign(bias)
+            assign_rounded(self, kernel, bias)
 
     def call(self, maps):
         kernel, bias = (tf.cast(weights, maps.dtype) for weights in (self.kernel, self.bias))

@@ -7,9 +7,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from blitznet import export, runs, warmup
+from blitznet import export, inference, runs, warmup
 from blitznet.export import saved_model
-from blitznet.folding import fold
 from blitznet.label_map import read_label_map
 from blitznet.postprocess.settings import DetectionSettings
 from blitznet.variables import variables_by_path
@@ -156,8 +155,9 @@ def test_every_weight_is_stored_once(exported, tiny_archive):
     stored = tf.train.load_checkpoint(str(exported / "variables" / "variables"))
     shapes = stored.get_variable_to_shape_map()
     numbers = sum(int(np.prod(shape)) for name, shape in shapes.items() if "weights" in name)
-    folded = fold(runs.load(tiny_archive / "r")[0])
-    assert numbers == sum(int(np.prod(v.shape)) for v in variables_by_path(folded).values())
+    model, _, description, _ = runs.load(tiny_archive / "r")
+    network, _ = inference.build(model, description["model"])
+    assert numbers == sum(int(np.prod(v.shape)) for v in variables_by_path(network).values())
 
 
 def test_the_warm_up_file_has_a_request_for_each_signature(exported):

@@ -240,7 +240,7 @@ def test_a_run_with_one_task_is_exported_with_it_alone(tiny_archive, picture, tm
     description["model"]["segment"] = False
     model, coder = runs.build(description)
     names = tuple(description["class_names"])
-    part = content.Content(model, coder, DetectionSettings(), names)
+    part = content.Content(model, description["model"], coder, DetectionSettings(), names)
     assert not part.segments
     part.write("tflite", "float32", tmp_path / "1")
     with Runtime("tflite", tmp_path / "1") as runtime:

@@ -94,3 +94,23 @@ def test_narrow_numbers_answer_float32_nearly_the_same():
     assert {value.dtype for value in found.values()} == {np.dtype(np.float32)}
     # Eight bits of precision, through two dozen layers.
     check_same(answers(model), found, 0.2)
+
+
+@pytest.mark.parametrize("storage", ["float16", "bfloat16"])
+def test_kernels_are_rounded_to_their_storage_and_used_as_float32(storage):
+    model = trained(SMALL)
+    exact, rounded = (inference.build(model, SMALL, storage=s)[0] for s in ("float32", storage))
+    for layer in (each for each in exact.layers if each.weights):
+        kernel = tf.convert_to_tensor(rounded.get_layer(layer.name).kernel)
+        assert kernel.dtype == tf.as_dtype(storage)
+        expected = tf.cast(tf.convert_to_tensor(layer.kernel), storage)
+        np.testing.assert_array_equal(tf.cast(kernel, tf.float32), tf.cast(expected, tf.float32))
+    check_same(answers(exact), answers(rounded), 0.05)
+
+
+def test_a_weight_that_the_storage_cannot_hold_is_named():
+    model = trained(SMALL)
+    conv = model.get_layer("conv1")
+    conv.kernel.assign(np.full(conv.kernel.shape, 7e4))
+    with pytest.raises(ValueError, match="conv1: a folded weight is not a finite float16"):
+        inference.build(model, SMALL, storage="float16")

@@ -98,7 +98,7 @@ def read(args):
     run_dir = paths.run_dir(paths.archive(args.archive), args.run_name)
     model, coder, description, _ = runs.load(run_dir, round(args.ckpt * 1000) or None)
     names = tuple(description["class_names"])
-    content = Content(model, coder, DetectionSettings(), names)
+    content = Content(model, description["model"], coder, DetectionSettings(), names)
     if args.pictures:
         pictures = export_pictures.calibration_pictures(
             args.pictures, content.side, args.count, names

@@ -133,7 +133,7 @@ def export(args):
         raise FileExistsError(f"{target} exists: --overwrite replaces it")
     class_names = tuple(description["class_names"])
     settings = config.pick(DetectionSettings, args)
-    content = Content(model, coder, settings, class_names, args.postprocess)
+    content = Content(model, description["model"], coder, settings, class_names, args.postprocess)
     info, calibration = read_pictures(args, content)
 
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 
-from blitznet import folding, warmup
+from blitznet import folding, inference, warmup
 from blitznet.export import onnx, openvino, saved_model, tflite
 from blitznet.export.answers import portable_function, write_names
 from blitznet.models.blitznet import segmentation_side
@@ -16,6 +16,7 @@ class Content:
 
     Attributes:
       model: a network of `build_model`.
+      shape: the arguments that it was made of, without those for training.
       coder: `PriorCoder` of its prior boxes, or None without detection.
       settings: a `DetectionSettings`.
       class_names: names of the classes 1..C-1.
@@ -23,6 +24,7 @@ class Content:
     """
 
     model: object
+    shape: dict
     coder: object
     settings: object
     class_names: tuple
@@ -62,11 +64,14 @@ class Content:
           ImportError, RuntimeError: as the formats' `save`.
         """
         storage = precision if precision in folding.STORAGE else "float32"
-        stored = dataclasses.replace(self, model=folding.fold(self.model, storage))
         if format == "savedmodel":
+            network, _ = inference.build(self.model, self.shape, storage=storage)
+            stored = dataclasses.replace(self, model=network)
             saved_model.save(stored.functions, stored.model, self.class_names, folder)
             warmup.write(folder, warmup.picture_requests(self.side))
             return
+        # One to one: what a quantiser sees of one layer is not mixed with another's.
+        stored = dataclasses.replace(self, model=folding.fold(self.model, storage))
         write_names(folder / "assets", self.class_names)
         function = portable_function(stored.model, self.coder, self.settings, self.postprocess)
         if format == "onnx":
