@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import golden
-from blitznet import keys, monitor
+from blitznet import inference, keys, monitor
 from blitznet.boxes import xywh_to_yxyx, yxyx_to_xywh
 from blitznet.coding import PriorCoder
 from blitznet.losses.detection import detection_loss
@@ -24,13 +24,22 @@ def coder_of(sides, x4):
     return PriorCoder(prior_boxes(sides, prior_scales(300, x4)))
 
 
-@pytest.fixture(scope="module", params=["b300x4", "b300"])
+@pytest.fixture(
+    scope="module",
+    params=["b300x4", "b300", "b300x4 for inference", "b300 for inference"],
+)
 def network(request):
-    """`(configuration, its prior boxes' coder, its outputs on the golden picture)`."""
-    model = golden.golden_model(request.param)
+    """`(configuration, its prior boxes' coder, its outputs on the golden picture)`.
+
+    Of the network as it is trained, and as it is rebuilt for inference.
+    """
+    name, _, rebuilt = request.param.partition(" ")
+    model = golden.golden_model(name)
+    if rebuilt:
+        model, _ = inference.build(model, golden.CONFIGURATIONS[name])
     outputs = tf.function(lambda images: model(images, training=False))(golden.image())
-    coder = coder_of(source_sides(model), request.param == "b300x4")
-    return request.param, coder, outputs
+    coder = coder_of(source_sides(model), name == "b300x4")
+    return name, coder, outputs
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +72,7 @@ def test_prior_boxes(network):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", ["b300x4"], indirect=True)
+@pytest.mark.parametrize("network", ["b300x4", "b300x4 for inference"], indirect=True)
 def test_detections(network):
     _, coder, outputs = network
     expected = golden.load("detections_b300x4.npz")
