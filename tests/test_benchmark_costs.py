@@ -1,6 +1,8 @@
 """The benchmarks of evaluation, encoding and cost: arithmetic by hand, and small real runs."""
 
 import json
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -74,6 +76,31 @@ def test_what_is_timed_writes_the_encoders_records_and_its_limit_the_same_bytes(
 def test_rows_of_the_cost_table_change_settings_that_there_are():
     for row in benchmark_cost.ROWS.values():
         assert row.keys() <= benchmark_cost.BASE.keys()
+
+
+def test_a_row_that_fails_is_told_and_the_others_are_shown(tmp_path, capsys, monkeypatch):
+    def run(command, cwd):
+        setting = json.loads(command[-2])
+        if setting["num_classes"] == 1203:
+            return subprocess.CompletedProcess(command, -9)
+        if setting["image_size"] == 512:
+            return subprocess.CompletedProcess(command, 3)
+        Path(command[-1]).write_text(json.dumps({**setting, "network_ms": 41.5}))
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(benchmark_cost.subprocess, "run", run)
+    report = tmp_path / "report.json"
+    rows = ["1203 classes", "512", "x4"]
+    assert benchmark.main(["cost", "--rows", *rows, "--json", str(report)]) == 1
+    shown = capsys.readouterr()
+    killed, failed = "exit code -9 (killed, for want of memory as a rule)", "exit code 3 ("
+    error = shown.err.splitlines()[-1]
+    assert error.startswith(f"error: 2 of 3 rows failed; 1203 classes: {killed}; 512: {failed}")
+    table = {line.split("  ")[0]: line for line in shown.out.splitlines()}
+    assert killed in table["1203 classes"] and failed in table["512"] and "41.5" in table["x4"]
+    written = json.loads(report.read_text())["rows"]
+    assert [row.get("network_ms") for row in written] == [None, None, 41.5]
+    assert ["error" in row for row in written] == [True, True, False]
 
 
 def test_objects_of_the_cost_table_have_area_and_a_class():
