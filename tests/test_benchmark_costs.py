@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -56,6 +57,30 @@ def test_evaluation_is_measured_end_to_end(tiny_data, tmp_path):
     assert found["pictures"] == 2 * records.read_json(path, "").images
     (network,), (evaluation,) = found["seconds"]["network"], found["seconds"]["evaluation"]
     assert found["summary"]["ratio"] == network / evaluation
+
+
+def test_a_run_is_measured_on_records_of_its_classes_alone(
+    tiny_data, tiny_archive, tmp_path, capsys
+):
+    run, folder, report = tiny_archive / "r", tmp_path / "records", tmp_path / "report.json"
+    shutil.copytree(tiny_data / "records", folder)
+    (path,) = folder.glob("*-val-seg.json")
+    flags = ["evaluate", "--run", str(run), "--records", str(path), "--rounds", "1"]
+    assert benchmark.main([*flags, "--copies", "1", "--json", str(report)]) == 0
+    found = json.loads(report.read_text())
+    assert found["network"] == json.loads((run / "flags.json").read_text())["model"]
+    assert found["pictures"] == records.read_json(path, "").images
+    assert found["seconds"]["after_last_picture"] == [
+        found["summary"]["seconds_after_last_picture"]
+    ]
+
+    text = path.read_text()
+    assert '"dog"' in text
+    path.write_text(text.replace('"dog"', '"wolf"'))
+    assert benchmark.main(flags) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(f"error: {run} is a run of aeroplane, ")
+    assert f"but {path} has aeroplane, " in error and "wolf" in error
 
 
 def _written(folder):
