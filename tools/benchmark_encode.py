@@ -118,11 +118,14 @@ def measure(works, pictures, workers, rounds):
     """
     context = multiprocessing.get_context("spawn")
     seconds = {name: [] for name in works}
-    with ProcessPoolExecutor(workers, context) as pool, contextlib.ExitStack() as stack:
-        folders = [stack.enter_context(tempfile.TemporaryDirectory()) for _ in range(workers)]
+    with ProcessPoolExecutor(workers, context) as pool:
         for number in range(rounds + 1):
             for name, work in works.items():
-                spans = list(pool.map(work, folders))
+                # A folder for each turn: to overwrite a file would be to wait for its blocks.
+                with contextlib.ExitStack() as stack:
+                    places = [tempfile.TemporaryDirectory() for _ in range(workers)]
+                    folders = [stack.enter_context(place) for place in places]
+                    spans = list(pool.map(work, folders))
                 if number:
                     ends, begins = max(end for _, end in spans), min(begin for begin, _ in spans)
                     seconds[name].append(ends - begins)
