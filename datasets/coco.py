@@ -229,9 +229,9 @@ class _Object:
         corners = [y / height, x / width, (y + h) / height, (x + w) / width]
         return np.clip(np.array(corners, np.float32), 0, 1)
 
-    def drawn(self, width, height):
-        """bool `[H, W]`: the pixels of its outline."""
-        return rle.decode(_run_lengths(self.outline, width, height, self.complain)).astype(bool)
+    def run_lengths(self, width, height):
+        """Its outline in the library's code."""
+        return _run_lengths(self.outline, width, height, self.complain)
 
 
 def _run_lengths(outline, width, height, complain):
@@ -270,8 +270,9 @@ def _numbers(values, count=None):
 
 def _draw(objects, width, height, info):
     """The mask's PNG: class ids, drawn from the largest to the smallest."""
-    ids = np.zeros((height, width), np.uint8)
-    drawn = [(each, each.drawn(width, height)) for each in objects]
-    for each, pixels in sorted(drawn, key=lambda pair: -np.sum(pair[1])):
-        ids[pixels] = info.ignore_label if each.is_crowd else each.label
+    # The library counts down the columns, and so does `ids`.
+    ids = np.zeros((height, width), np.uint8, order="F")
+    outlines = [(each, each.run_lengths(width, height)) for each in objects]
+    for each, code in sorted(outlines, key=lambda pair: -int(rle.area(pair[1]))):
+        ids[rle.decode(code).view(bool)] = info.ignore_label if each.is_crowd else each.label
     return pictures.mask_bytes(ids)

@@ -16,9 +16,10 @@ JPEG = ("JPEG", "MPO")
 
 def read_bytes(path, advice):
     """A file's content; BadExample with `advice` when it is missing."""
-    if not path.is_file():
-        raise BadExample(path, f"missing, {advice}")
-    return path.read_bytes()
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        raise BadExample(path, f"missing, {advice}") from None
 
 
 def read_picture(path, advice, formats=JPEG):

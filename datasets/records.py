@@ -52,46 +52,43 @@ def serialize(example, class_names=None):
     of the TF Object Detection API; its `image/object/class/text` needs the names of the classes
     1..C.
     """
-    boxes, image = example[keys.BOXES], example[keys.ENCODED_IMAGE]
-    features = {
-        "image/height": _ints([example[keys.HEIGHT]]),
-        "image/width": _ints([example[keys.WIDTH]]),
-        "image/filename": _strings(example[keys.FILENAME]),
-        "image/source_id": _strings(example[keys.SOURCE_ID]),
-        "image/key/sha256": _strings(hashlib.sha256(image).hexdigest()),
-        "image/format": _strings("PNG" if image.startswith(b"\x89PNG") else "JPEG"),
-        "image/encoded": _bytes(image),
-        "image/object/class/label": _ints(example[keys.LABELS]),
-        "image/object/is_crowd": _ints(example[keys.IS_CROWD]),
-        "image/object/area": _floats(example[keys.AREA]),
-        **{name: _ints(example[keys.DIFFICULT]) for name in _DIFFICULT},
+    image, mask = example[keys.ENCODED_IMAGE], example[keys.ENCODED_MASK]
+    labels, difficult = example[keys.LABELS].tolist(), example[keys.DIFFICULT].astype(int).tolist()
+    integers = {
+        "image/height": [example[keys.HEIGHT]],
+        "image/width": [example[keys.WIDTH]],
+        "image/object/class/label": labels,
+        "image/object/is_crowd": example[keys.IS_CROWD].astype(int).tolist(),
+        **{name: difficult for name in _DIFFICULT},
     }
-    for column, corner in enumerate(_CORNERS):
-        features[_BOX + corner] = _floats(boxes[:, column])
+    columns = zip(_CORNERS, example[keys.BOXES].T.tolist())
+    floats = {_BOX + corner: column for corner, column in columns}
+    floats["image/object/area"] = example[keys.AREA].tolist()
+    strings = {
+        "image/filename": [example[keys.FILENAME].encode()],
+        "image/source_id": [example[keys.SOURCE_ID].encode()],
+        "image/key/sha256": [hashlib.sha256(image).hexdigest().encode()],
+        "image/format": [b"PNG" if image.startswith(b"\x89PNG") else b"JPEG"],
+        "image/encoded": [image],
+    }
     if class_names:
-        names = [class_names[label - 1] for label in example[keys.LABELS]]
-        features["image/object/class/text"] = _strings(*names)
-    if example[keys.ENCODED_MASK]:
-        features["image/segmentation/format"] = _strings("PNG")
-        features.update({name: _bytes(example[keys.ENCODED_MASK]) for name in _MASKS})
-    message = tf.train.Example(features=tf.train.Features(feature=features))
-    return message.SerializeToString(deterministic=True)
+        strings["image/object/class/text"] = [class_names[label - 1].encode() for label in labels]
+    if mask:
+        strings.update({"image/segmentation/format": [b"PNG"], **{name: [mask] for name in _MASKS}})
+    lists = {"int64_list": integers, "float_list": floats, "bytes_list": strings}
+    return _message(lists).SerializeToString(deterministic=True)
 
 
-def _ints(values):
-    return tf.train.Feature(int64_list=tf.train.Int64List(value=[int(v) for v in values]))
-
-
-def _floats(values):
-    return tf.train.Feature(float_list=tf.train.FloatList(value=values))
-
-
-def _strings(*values):
-    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[v.encode() for v in values]))
-
-
-def _bytes(value):
-    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+def _message(lists):
+    """A `tf.train.Example` of the values of each feature, by the kind of their list."""
+    message = tf.train.Example()
+    for kind, features in lists.items():
+        for name, values in features.items():
+            # Filled where it lies: assembled of parts, the message would copy the picture thrice.
+            target = getattr(message.features.feature[name], kind)
+            target.SetInParent()  # without values, too
+            target.value.extend(values)
+    return message
 
 
 def parse(serialized):

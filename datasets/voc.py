@@ -193,12 +193,12 @@ def _read_mask(path, info, width, height):
     if picture.size != (width, height):
         reason = f"{picture.width} x {picture.height} pixels, the JPEG has {width} x {height}"
         raise BadExample(path, reason)
-    present = np.flatnonzero(picture.histogram()).tolist()
-    unknown = set(present) - set(range(info.num_classes)) - {info.ignore_label}
-    if unknown:
+    ids = np.asarray(picture)
+    unknown = (ids >= info.num_classes) & (ids != info.ignore_label)
+    if unknown.any():
         raise BadExample(
             path,
-            f"has the id {min(unknown)}, which is neither 0 to {info.num_classes - 1} "
+            f"has the id {ids[unknown].min()}, which is neither 0 to {info.num_classes - 1} "
             f"nor {info.ignore_label}",
         )
-    return pictures.mask_bytes(np.asarray(picture))
+    return pictures.mask_bytes(ids)

@@ -1,12 +1,18 @@
 """The benchmarks of evaluation, encoding and cost: arithmetic by hand, and small real runs."""
 
+import io
 import json
+import shutil
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
-from datasets import records, voc
+from coco_fixture import SIZE, annotation, crowd, image, write_coco, write_json, write_picture
+from datasets import coco, records, voc
 from datasets.info import VOC
 from tiny_run import MODEL
 from tools import (
@@ -53,27 +59,116 @@ def test_evaluation_is_measured_end_to_end(tiny_data, tmp_path):
     assert found["summary"]["ratio"] == network / evaluation
 
 
-def test_what_is_timed_writes_the_encoders_records_and_its_limit_the_same_bytes(
-    tiny_data, tmp_path
+def test_a_run_is_measured_on_records_of_its_classes_alone(
+    tiny_data, tiny_archive, tmp_path, capsys
 ):
-    voc_dir = tiny_data / "VOCdevkit" / "VOC2012"
-    names = voc.read_list(voc_dir, "Segmentation/val")
-    for work in (benchmark_encode.encode_pictures, benchmark_encode.copy_pictures):
-        begin, end = work(voc_dir, names, tmp_path)
+    run, folder, report = tiny_archive / "r", tmp_path / "records", tmp_path / "report.json"
+    shutil.copytree(tiny_data / "records", folder)
+    (path,) = folder.glob("*-val-seg.json")
+    flags = ["evaluate", "--run", str(run), "--records", str(path), "--rounds", "1"]
+    assert benchmark.main([*flags, "--copies", "1", "--json", str(report)]) == 0
+    found = json.loads(report.read_text())
+    assert found["network"] == json.loads((run / "flags.json").read_text())["model"]
+    assert found["pictures"] == records.read_json(path, "").images
+    assert found["seconds"]["after_last_picture"] == [
+        found["summary"]["seconds_after_last_picture"]
+    ]
+
+    text = path.read_text()
+    assert '"dog"' in text
+    path.write_text(text.replace('"dog"', '"wolf"'))
+    assert benchmark.main(flags) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(f"error: {run} is a run of aeroplane, ")
+    assert f"but {path} has aeroplane, " in error and "wolf" in error
+
+
+def _written(folder):
+    """The records that `encode_pictures` wrote, and what the limit wrote."""
+    encoded = [r.numpy() for r in tf.data.TFRecordDataset(str(folder / "encoded"))]
+    return encoded, (folder / "copied").read_bytes()
+
+
+def test_what_is_timed_writes_vocs_records_and_its_limit_the_same_bytes(tiny_data, tmp_path):
+    names = voc.read_list(tiny_data / "VOCdevkit" / "VOC2012", "Segmentation/val")
+    for work in benchmark_encode.voc_works(tiny_data, "val", len(names) + 1).values():
+        begin, end = work(tmp_path)
         assert begin <= end
+    encoded, copied = _written(tmp_path)
+    voc_dir = tiny_data / "VOCdevkit" / "VOC2012"
+    names.append(names[0])
     examples = [voc.read_example(voc_dir, name, VOC, "SegmentationClass") for name in names]
-    written = [r.numpy() for r in tf.data.TFRecordDataset(str(tmp_path / "encoded"))]
-    assert written == [records.serialize(example, VOC.class_names) for example in examples]
+    assert encoded == [records.serialize(example, VOC.class_names) for example in examples]
     parts = (
         (e["encoded_image"], (voc_dir / "Annotations" / f"{n}.xml").read_bytes(), e["encoded_mask"])
         for n, e in zip(names, examples)
     )
-    assert (tmp_path / "copied").read_bytes() == b"".join(b"".join(part) for part in parts)
+    assert copied == b"".join(b"".join(part) for part in parts)
+
+
+def test_what_is_timed_writes_cocos_records_and_its_limit_picture_and_map(tmp_path):
+    region = np.zeros(SIZE[::-1], bool)
+    region[30:40, 40:60] = True
+    objects = [annotation(1, 7, (4, 6, 20, 10), 3), crowd(2, 7, region, 5)]
+    picture = write_picture(tmp_path / "coco" / "val2017" / image(7)["file_name"])
+    write_json(tmp_path / "coco/annotations/instances_val2017.json", [image(7)], objects)
+    for work in benchmark_encode.coco_works(tmp_path, "val2017", 2).values():
+        work(tmp_path)
+    encoded, copied = _written(tmp_path)
+    entry = {**image(7), "objects": objects}
+    place = {"folder": picture.parent, "annotations": "", "info": coco.COCO}
+    example = coco.read_example(picture.name, entry, **place, segmentation=True)
+    assert encoded == [records.serialize(example, coco.COCO.class_names)] * 2
+    half = len(copied) // 2
+    assert copied[:half] == copied[half:] and copied.startswith(picture.read_bytes())
+    ids = np.asarray(Image.open(io.BytesIO(copied[picture.stat().st_size : half])))
+    expected = np.zeros(SIZE[::-1], np.uint8)
+    expected[6:16, 4:24], expected[region] = 3, 5
+    np.testing.assert_array_equal(ids, expected)
+
+
+def test_encoding_is_measured_in_processes(tmp_path, capsys):
+    write_coco(tmp_path, "val2017", ids=(1,))
+    report = tmp_path / "report.json"
+    flags = ["--split", "val2017", "--workers", "1", "--pictures", "2", "--rounds", "1"]
+    command = ["encode", "--dataset", "coco", "--data_root", str(tmp_path), *flags]
+    assert benchmark.main([*command, "--json", str(report)]) == 0
+    assert "coco, CPU" in capsys.readouterr().out
+    found = json.loads(report.read_text())
+    (row,) = found["of"]
+    (encoding,), (limit,) = row["seconds"]["encode"], row["seconds"]["limit"]
+    assert (found["dataset"], row["summary"]["workers"]) == ("coco", 1)
+    assert row["summary"]["share"] == limit / encoding
 
 
 def test_rows_of_the_cost_table_change_settings_that_there_are():
     for row in benchmark_cost.ROWS.values():
         assert row.keys() <= benchmark_cost.BASE.keys()
+
+
+def test_a_row_that_fails_is_told_and_the_others_are_shown(tmp_path, capsys, monkeypatch):
+    def run(command, cwd):
+        setting = json.loads(command[-2])
+        if setting["num_classes"] == 1203:
+            return subprocess.CompletedProcess(command, -9)
+        if setting["image_size"] == 512:
+            return subprocess.CompletedProcess(command, 3)
+        Path(command[-1]).write_text(json.dumps({**setting, "network_ms": 41.5}))
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(benchmark_cost.subprocess, "run", run)
+    report = tmp_path / "report.json"
+    rows = ["1203 classes", "512", "x4"]
+    assert benchmark.main(["cost", "--rows", *rows, "--json", str(report)]) == 1
+    shown = capsys.readouterr()
+    killed, failed = "exit code -9 (killed, for want of memory as a rule)", "exit code 3 ("
+    error = shown.err.splitlines()[-1]
+    assert error.startswith(f"error: 2 of 3 rows failed; 1203 classes: {killed}; 512: {failed}")
+    table = {line.split("  ")[0]: line for line in shown.out.splitlines()}
+    assert killed in table["1203 classes"] and failed in table["512"] and "41.5" in table["x4"]
+    written = json.loads(report.read_text())["rows"]
+    assert [row.get("network_ms") for row in written] == [None, None, 41.5]
+    assert ["error" in row for row in written] == [True, True, False]
 
 
 def test_objects_of_the_cost_table_have_area_and_a_class():

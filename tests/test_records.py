@@ -118,6 +118,20 @@ def test_features_are_the_original_programs_and_the_object_detection_apis():
     assert without_names.keys() == values.keys() - {"image/object/class/text"}
 
 
+def test_a_picture_without_objects_has_empty_lists_of_the_same_kinds():
+    nothing = np.zeros(0)
+    empty = _example(np.zeros((0, 4), np.float32), nothing.astype(int), nothing.astype(bool), b"")
+    boxes, one = np.array([[0.25, 0.5, 0.75, 1.0]], np.float32), np.array([True])
+    full = _example(boxes, np.array([2]), one, b"")
+    kinds = []
+    for example in (empty, full):
+        message = tf.train.Example.FromString(records.serialize(example, ("cat", "dog")))
+        features = message.features.feature.items()
+        kinds.append({name: feature.WhichOneof("kind") for name, feature in features})
+    assert kinds[0] == kinds[1]
+    assert set(kinds[0].values()) == {"bytes_list", "float_list", "int64_list"}
+
+
 def _record(values):
     """A record of features, name -> list of values."""
     features = {}

@@ -1,6 +1,7 @@
 """The command `cost` of tools.benchmark: how time and memory grow, a process for each row."""
 
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -36,7 +37,8 @@ def add_command(commands):
         help="time and memory by image size, batch, priors, classes and objects",
         description="Time the network, NMS, matching and losses apart, each row in a process of "
         "its own, which also gives its peak memory. Random weights, detection and segmentation "
-        "by resnet50. All of it takes some minutes.",
+        "by resnet50; NMS has the most boxes of every class that can enter it. All of it takes "
+        "some minutes.",
         epilog="example: python -m tools.benchmark cost --rows base 'batch 4' --json cost.json",
     )
     parser.set_defaults(command=cost)
@@ -56,14 +58,17 @@ def add_command(commands):
 
 
 def cost(args):
-    """Run the command; print and write what came of it."""
+    """Run the command; print and write what came of it.
+
+    Raises ChildProcessError, naming the rows that failed, after those that did not are shown.
+    """
     rows = []
     for name in args.rows:
         rows.append({"row": name, **measure_apart({**BASE, **ROWS[name]}, args.repeats)})
         # The whole takes minutes: what is known is shown.
         known = {key: round(v, 1) for key, v in rows[-1].items() if isinstance(v, float)}
-        print(f"{name}: {known}", file=sys.stderr, flush=True)
-    table = [{k: v for k, v in row.items() if k not in ("environment", "error")} for row in rows]
+        print(f"{name}: {rows[-1].get('error', known)}", file=sys.stderr, flush=True)
+    table = [{k: v for k, v in row.items() if k != "environment"} for row in rows]
     print(tabulate(table, headers="keys", floatfmt=".1f"))
     print("ms a call, medians; MB: the process's peak, before and after matching and losses")
     where = next((row["environment"] for row in rows if "environment" in row), {})
@@ -72,6 +77,9 @@ def cost(args):
         from blitznet import runs
 
         runs.write_json(Path(args.json), {"rows": rows, "repeats": args.repeats})
+    failed = [f"{row['row']}: {row['error']}" for row in rows if "error" in row]
+    if failed:
+        raise ChildProcessError(f"{len(failed)} of {len(rows)} rows failed; {'; '.join(failed)}")
 
 
 def measure_apart(setting, repeats):
@@ -80,9 +88,14 @@ def measure_apart(setting, repeats):
         report = Path(folder) / "report.json"
         task = json.dumps({**setting, "repeats": repeats})
         command = [sys.executable, "-m", "tools.benchmark_cost_row", task, str(report)]
-        process = subprocess.run(command, cwd=paths.CHECKOUT)
-        if process.returncode:
-            # A negative code is a signal: out of memory as a rule.
-            print(f"failed with exit code {process.returncode}", file=sys.stderr)
-            return {**setting, "error": process.returncode}
+        code = subprocess.run(command, cwd=paths.CHECKOUT).returncode
+        if code:
+            return {**setting, "error": f"exit code {code} ({_reason(code)})"}
         return json.loads(report.read_text())
+
+
+def _reason(code):
+    """What an exit code other than 0 says; a negative one is a signal's number."""
+    if code == -signal.SIGKILL:
+        return "killed, for want of memory as a rule"
+    return signal.strsignal(-code) if code < 0 else "its message is above"

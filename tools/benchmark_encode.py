@@ -1,4 +1,4 @@
-"""The command `encode` of tools.benchmark: VOC's pictures to records, beside bare copying."""
+"""The command `encode` of tools.benchmark: pictures to records, beside bare copying."""
 
 import contextlib
 import functools
@@ -12,27 +12,35 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from pycocotools import mask as rle
 from tabulate import tabulate
 
 import config
 import paths
+
+_MASKS = "SegmentationClass"
 
 
 def add_command(commands):
     """Add the command to the subparsers of tools.benchmark."""
     parser = commands.add_parser(
         "encode",
-        help="VOC's pictures to records beside bare copying",
-        description="Time what tools.encode_voc does with a picture and its mask, and the least "
-        "that any encoder must do: read the JPEG, the XML and the palette mask, decode the mask, "
-        "encode it as a grey PNG, and write JPEG, XML and PNG to one file. Both by turns, with "
-        "one worker and with more.",
-        epilog="example: python -m tools.benchmark encode --data_root data --split trainval",
+        help="VOC's or COCO's pictures to records beside bare copying",
+        description="Time what tools.encode_voc or tools.encode_coco does with a picture and its "
+        "mask, and the least that any encoder must do, both by turns, with one worker and with "
+        "more. For VOC that is: read the JPEG, the XML and the palette mask, decode the mask, "
+        "encode it as a grey PNG, and write JPEG, XML and PNG to one file. For COCO: read the "
+        "JPEG, draw the instances by pycocotools into one map, encode it as a grey PNG, and write "
+        "both; the annotations are read before.",
+        epilog="example: python -m tools.benchmark encode --data_root data --dataset coco",
     )
     parser.set_defaults(command=encode)
     count = config.number_in(1, kind=int)
+    parser.add_argument("--dataset", choices=("voc", "coco"), default="voc", help="default: voc")
     parser.add_argument("--data_root", metavar="DIR", help="as for tools.encode_voc")
-    parser.add_argument("--split", default="trainval", metavar="LIST", help="of VOC2012 (trainval)")
+    parser.add_argument(
+        "--split", metavar="LIST", help="default: trainval of VOC2012, train2017 of COCO"
+    )
 
     def add(flag, default, help, **arguments):
         shown = " ".join(map(str, default)) if isinstance(default, list) else default
@@ -47,69 +55,131 @@ def add_command(commands):
 
 def encode(args):
     """Run the command; print and write what came of it."""
-    from datasets import voc
-
-    voc_dir = paths.voc_dir(paths.data_root(args.data_root), "12")
-    names = voc.read_list(voc_dir, f"Segmentation/{args.split}")
-    names = (names * (args.pictures // len(names) + 1))[: args.pictures]
-    table = [measure(voc_dir, names, workers, args.rounds) for workers in args.workers]
+    works_of = {"voc": voc_works, "coco": coco_works}[args.dataset]
+    works = works_of(paths.data_root(args.data_root), args.split, args.pictures)
+    table = [measure(works, args.pictures, workers, args.rounds) for workers in args.workers]
     print(tabulate([row["summary"] for row in table], headers="keys", floatfmt=".3f"))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    print(f"CPU, {cores} cores; rates in pictures/s")
+    print(f"{args.dataset}, CPU, {cores} cores; rates in pictures/s")
     if args.json:
         from blitznet import runs
 
-        runs.write_json(Path(args.json), {"pictures": args.pictures, "cores": cores, "of": table})
+        where = {"dataset": args.dataset, "pictures": args.pictures, "cores": cores}
+        runs.write_json(Path(args.json), {**where, "of": table})
 
 
-def measure(voc_dir, names, workers, rounds):
-    """Turns of `workers` processes, each of which encodes and copies all the pictures `names`.
+def voc_works(root, split, count):
+    """What is timed on VOC2012's pictures of Segmentation/`split`.
+
+    Returns:
+      dict: `encode` and `limit`, picklable functions that write `count` pictures to a folder and
+      answer when they began and ended.
+    """
+    from datasets import voc
+    from datasets.info import VOC
+
+    voc_dir = paths.voc_dir(root, "12")
+    names = _repeated(voc.read_list(voc_dir, f"Segmentation/{split or 'trainval'}"), count)
+    read = functools.partial(voc.read_example, voc_dir, info=VOC, mask_folder=_MASKS)
+    pictures = [(name,) for name in names]
+    return {
+        "encode": functools.partial(encode_pictures, read, pictures, VOC.class_names),
+        "limit": functools.partial(copy_voc, voc_dir, names),
+    }
+
+
+def coco_works(root, split, count):
+    """What is timed on COCO's pictures of `split`; see `voc_works`."""
+    from datasets import coco
+    from datasets.record_sets import CocoSet
+
+    coco_dir, record_set = paths.coco_dir(root), CocoSet(split or "train2017", True)
+    annotations = coco.read_split(coco_dir, record_set)
+    folder = coco.picture_folder(coco_dir, record_set.image_folder)
+    pictures = _repeated(list(annotations.pictures.items()), count)
+    known = {"folder": folder, "annotations": annotations.path, "info": coco.COCO}
+    read = functools.partial(coco.read_example, **known, segmentation=True)
+    return {
+        "encode": functools.partial(encode_pictures, read, pictures, coco.COCO.class_names),
+        "limit": functools.partial(copy_coco, folder, pictures),
+    }
+
+
+def _repeated(pictures, count):
+    """The first `count` of a list that begins again and again."""
+    return (pictures * (count // len(pictures) + 1))[:count]
+
+
+def measure(works, pictures, workers, rounds):
+    """Turns of `workers` processes, each of which does each work of `voc_works`.
 
     Returns:
       dict for JSON: `seconds` of each turn of "encode" and "limit"; `summary`, see `summarise`.
     """
     context = multiprocessing.get_context("spawn")
-    seconds = {"encode": [], "limit": []}
-    works = {"encode": encode_pictures, "limit": copy_pictures}
-    with ProcessPoolExecutor(workers, context) as pool, contextlib.ExitStack() as stack:
-        folders = [stack.enter_context(tempfile.TemporaryDirectory()) for _ in range(workers)]
+    seconds = {name: [] for name in works}
+    with ProcessPoolExecutor(workers, context) as pool:
         for number in range(rounds + 1):
             for name, work in works.items():
-                task = functools.partial(work, voc_dir, names)
-                spans = list(pool.map(task, folders))
+                # A folder for each turn: to overwrite a file would be to wait for its blocks.
+                with contextlib.ExitStack() as stack:
+                    places = [tempfile.TemporaryDirectory() for _ in range(workers)]
+                    folders = [stack.enter_context(place) for place in places]
+                    spans = list(pool.map(work, folders))
                 if number:
                     ends, begins = max(end for _, end in spans), min(begin for begin, _ in spans)
                     seconds[name].append(ends - begins)
-    return {"seconds": seconds, "summary": summarise(seconds, workers, len(names))}
+    return {"seconds": seconds, "summary": summarise(seconds, workers, pictures)}
 
 
-def encode_pictures(voc_dir, names, folder):
-    """Write the records of pictures as `tools.encode_voc --segmentation` does; (begin, end)."""
+def encode_pictures(read, pictures, class_names, folder):
+    """Write the records of pictures as the encoders do; (begin, end).
+
+    `read` makes an example of each of the tuples `pictures`.
+    """
     import tensorflow as tf
 
-    from datasets import records, voc
-    from datasets.info import VOC
+    from datasets import records
 
     begin = time.time()
     with tf.io.TFRecordWriter(str(Path(folder) / "encoded")) as writer:
-        for name in names:
-            example = voc.read_example(voc_dir, name, VOC, "SegmentationClass")
-            writer.write(records.serialize(example, VOC.class_names))
+        for picture in pictures:
+            writer.write(records.serialize(read(*picture), class_names))
     return begin, time.time()
 
 
-def copy_pictures(voc_dir, names, folder):
-    """The least that must be done with the same files; (begin, end)."""
+def copy_voc(voc_dir, names, folder):
+    """The least that must be done with VOC's files; (begin, end)."""
     begin = time.time()
     with open(Path(folder) / "copied", "wb") as copied:
         for name in names:
             copied.write((voc_dir / "JPEGImages" / f"{name}.jpg").read_bytes())
             copied.write((voc_dir / "Annotations" / f"{name}.xml").read_bytes())
-            mask = np.asarray(Image.open(voc_dir / "SegmentationClass" / f"{name}.png"))
-            grey = io.BytesIO()
-            Image.fromarray(mask).save(grey, "PNG")
-            copied.write(grey.getvalue())
+            copied.write(_png(np.asarray(Image.open(voc_dir / _MASKS / f"{name}.png"))))
     return begin, time.time()
+
+
+def copy_coco(pictures_dir, pictures, folder):
+    """The least that must be done with COCO's pictures, `(name, entry)` each; (begin, end)."""
+    begin = time.time()
+    with open(Path(folder) / "copied", "wb") as copied:
+        for name, entry in pictures:
+            copied.write((pictures_dir / name).read_bytes())
+            size = entry["height"], entry["width"]
+            ids = np.zeros(size, np.uint8, order="F")
+            for each in entry["objects"]:
+                outline = rle.frPyObjects(each["segmentation"], *size)
+                code = rle.merge(outline) if isinstance(outline, list) else outline
+                ids[rle.decode(code).view(bool)] = each["category_id"]
+            copied.write(_png(ids))
+    return begin, time.time()
+
+
+def _png(ids):
+    """uint8 `[H, W]` as the bytes of a grey PNG."""
+    grey = io.BytesIO()
+    Image.fromarray(ids).save(grey, "PNG")
+    return grey.getvalue()
 
 
 def summarise(seconds, workers, pictures):

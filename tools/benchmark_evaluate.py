@@ -74,14 +74,13 @@ class Turns:
         self._info = records.read_json(args.records, "write the set again")
         if args.run:
             self._model, coder, description, _ = runs.load(args.run)
-            self.shape = description["model"]
+            self.shape = runs.full_shape(description["model"])
+            _check_classes(args, description["class_names"], self._info.class_names)
         else:
             flags = vars(config.model_config(args))
             self.shape = {"num_classes": len(self._info.class_names) + 1, **flags}
             self._model, coder = runs.build({"model": runs.full_shape(self.shape)})
-        if self.shape["num_classes"] != len(self._info.class_names) + 1:
-            raise ValueError(f"{args.run} and {args.records} are of different classes")
-        network, _ = inference.build(self._model, runs.full_shape(self.shape))
+        network, _ = inference.build(self._model, self.shape)
         self._predict = engine.make_predict(network, coder, DetectionSettings())
         self._batches = pipeline.evaluation_dataset(
             [self._info] * args.copies, self._model.input_shape[1], args.batch_size
@@ -122,6 +121,14 @@ class Turns:
         ids = info.category_ids
         return Evaluation(
             info.class_names, rule, 0.5, self.shape["segment"], info.ignore_label, ids
+        )
+
+
+def _check_classes(args, of_run, of_records):
+    if list(of_run) != list(of_records):
+        raise ValueError(
+            f"{args.run} is a run of {', '.join(of_run)}, but {args.records} has "
+            f"{', '.join(of_records)}: give --records of the run's classes"
         )
 
 
