@@ -267,7 +267,7 @@ class StepConfig:
         "none",
         "what the network computes in, beside float32 weights, outputs, losses and batch-norm "
         "statistics: bfloat16 is fast where the processor has it, float16 is for GPUs without and "
-        "scales the loss; evaluation and exports are float32",
+        "scales the loss; evaluation has a --precision of its own",
         choices=("none", *choices.PRECISIONS[1:]),
     )
     xla: bool = flag(
@@ -278,7 +278,8 @@ class StepConfig:
     accumulate: int = flag(
         1,
         "compute a batch in N parts, one after the other, with the memory of batch_size / N "
-        "pictures; batch norm and hard negatives know one part at a time",
+        "pictures and the gradients of all, but that batch norm knows one part at a time; takes "
+        "a third longer",
         _POSITIVE_INT,
         "N",
     )

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import zlib
 
 import config
 import paths
@@ -39,8 +40,7 @@ def run(args):
 
     settings = config.training_config(args)
     devices = distribution.start(settings.devices.strategy)
-    if settings.devices.strategy != "none":
-        print(f"{settings.devices.strategy}: {devices}")
+    tell_devices(settings.devices, devices)
     keras.utils.set_random_seed(settings.inputs.seed)
     record_sets = open_records(args, settings.inputs, settings.model)
     run_dir = paths.run_dir(paths.archive(args.archive), settings.run.run_name)
@@ -65,6 +65,7 @@ def run(args):
         optimizer = build_optimizer(settings, model)
     start = resume(checkpoint, model, optimizer) if checkpoint else 0
     devices.check_agreement("steps done", start)
+    devices.check_agreement("flags and records", checksum(description["flags"], record_sets))
     if start >= settings.run.max_iterations:
         print(f"nothing to do: {start} steps are done, of --max_iterations {args.max_iterations}")
         return 0
@@ -77,6 +78,23 @@ def run(args):
     step = make_step(settings.step, devices, model, optimizer, coder, prior_loss)
     recorder = make_recorder(args, run_dir, devices, model, optimizer, coder, description)
     return train(settings, step, optimizer, batches, recorder, start)
+
+
+def tell_devices(settings, devices):
+    """Print how many devices a strategy found; a warning for one alone."""
+    if settings.strategy == "none":
+        return
+    print(f"{settings.strategy}: {devices}")
+    if devices.replicas == 1:
+        print("warning: --strategy has found one device, as there is without it", file=sys.stderr)
+
+
+def checksum(flags, record_sets):
+    """A number that tells flags and records apart, wherever the files lie."""
+    places = ("data_root", "records", "train_records", "imagenet_weights")
+    kept = {name: value for name, value in flags.items() if name not in places}
+    sets = [(info.name, info.images, list(info.class_names)) for info in record_sets]
+    return zlib.crc32(json.dumps([kept, sets], sort_keys=True, default=str).encode())
 
 
 def build_network(settings, description):
@@ -93,7 +111,9 @@ def build_network(settings, description):
         precision="float32" if step.mixed_precision == "none" else step.mixed_precision,
         sync_batch_norm=settings.devices.batch_norm == "sync",
     )
-    loss = make_detection_loss(settings.model.class_loss, optimisation.box_loss, coder)
+    loss = make_detection_loss(
+        settings.model.class_loss, optimisation.box_loss, coder, fixed_shapes=step.xla
+    )
     return model, coder, loss
 
 

@@ -28,16 +28,18 @@ def share_of_replica(value):
     return value / context.num_replicas_in_sync if context else value
 
 
-def sum_of_largest(values, count):
+def sum_of_largest(values, count, fixed_shapes=False):
     """The sum of those of this replica's `values` `[N]` among the `count` largest of all replicas.
 
     Every replica has N of them. Only its own `count` largest travel. `count` is at least 1.
+    `fixed_shapes`: whether no shape may depend on `count`, which takes longer; not for replicas.
     """
     context = _replica_context()
-    if not context:
-        # All are ranked, since XLA must know how many.
+    if fixed_shapes:
         ranked = tf.math.top_k(values, tf.size(values)).values
         return tf.reduce_sum(tf.where(tf.range(tf.size(values)) < count, ranked, 0.0))
+    if not context:
+        return tf.reduce_sum(tf.math.top_k(values, count, sorted=False).values)
     mine = tf.math.top_k(values, tf.minimum(count, tf.size(values)), sorted=False).values
     everyones = context.all_gather(tf.stop_gradient(mine), axis=0)
     chosen = tf.math.top_k(everyones, count, sorted=False).indices
@@ -149,6 +151,10 @@ class Devices:
             return flag
         return bool(self._sum(tf.constant(int(flag))) > 0)
 
+    def wait_for_all(self):
+        """Until every worker has come here."""
+        self.any_worker(False)
+
     @functools.cached_property
     def _sum(self):
         return self.compiled(lambda value: sum_over_replicas(tf.identity(value)))
@@ -170,7 +176,8 @@ class Devices:
 
     def __str__(self):
         workers = f" on {self.workers} workers, of which this is {self.worker}"
-        return f"{self.replicas} replicas{workers if self.workers > 1 else ''}"
+        number = f"{self.replicas} replica{'s' * (self.replicas > 1)}"
+        return f"{number}{workers if self.workers > 1 else ''}"
 
 
 def _run(strategy, function, arguments):

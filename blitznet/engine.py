@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from blitznet import distribution, keys, monitor
-from blitznet.accumulation import sum_over_parts
+from blitznet import accumulation, distribution, keys, monitor
+from blitznet.layers import LegacyResize
 from blitznet.losses.detection import detection_loss
 from blitznet.losses.segmentation import segmentation_loss
 from blitznet.postprocess.detection import detections
@@ -26,7 +26,7 @@ class StepSettings:
 
     Attributes:
       accumulate: number of parts that a batch is taken in, one after the other, so that memory
-        for one part is enough (`accumulation.sum_over_parts`).
+        for one part is enough (`accumulation.gradients`).
       clip_norm: the largest norm of all gradients together that is applied, None for any.
       xla: whether XLA compiles the step.
     """
@@ -36,13 +36,12 @@ class StepSettings:
     xla: bool = False
 
 
-def batch_losses(model, outputs, batch, prior_loss=detection_loss, shares=None):
+def batch_losses(model, outputs, batch, prior_loss=detection_loss):
     """All loss terms of a batch, and their unweighted sum as `total`.
 
     `outputs`: what the model answered for the batch's images. `prior_loss`: that of the prior
     boxes, as `losses.detection.make_detection_loss` gives it. Tasks without targets in the batch
-    do not count. Of several replicas each has its part of the sums. `shares`: what each term
-    counts for, where the batch is a part of another, as `accumulation.loss_shares` gives them.
+    do not count. Of several replicas each has its part of the sums.
     """
     losses = {}
     if keys.PRIOR_LABELS in batch:
@@ -58,8 +57,6 @@ def batch_losses(model, outputs, batch, prior_loss=detection_loss, shares=None):
         losses.update(segmentation_loss(outputs[keys.SEGMENTATION], batch[keys.MASK]))
     if model.losses:
         losses[keys.LOSS_WEIGHT_DECAY] = distribution.share_of_replica(tf.add_n(model.losses))
-    if shares:
-        losses = {name: value * shares[name] for name, value in losses.items()}
     losses[keys.LOSS_TOTAL] = tf.add_n(list(losses.values()))
     return losses
 
@@ -75,28 +72,33 @@ def make_train_step(
     """A compiled `batch -> (losses, scores)`, both dicts of scalars, that updates the weights.
 
     `coder` is the network's `PriorCoder`, None without detection; `prior_loss` as for
-    `batch_losses`; `settings` a `StepSettings`, without `accumulate` and `xla` for several
-    replicas; `devices` the `distribution.Devices` that the batch is divided over. Scores have the
-    norm of the gradients before it is clipped. Where the optimizer scales the loss
-    (`loss_scaling.LossScale`, not for several replicas) they also have `loss_scale`, and a step
-    whose gradients overflow leaves the weights alone and has norm 0.
+    `batch_losses`, of fixed shapes for XLA; `settings` a `StepSettings`, without `accumulate`
+    and `xla` for several replicas; `devices` the `distribution.Devices` that the batch is
+    divided over. Scores have the norm of the gradients before it is clipped. Where the optimizer
+    scales the loss (`loss_scaling.LossScale`, not for several replicas) they also have
+    `loss_scale`, and a step whose gradients overflow leaves the weights alone and has norm 0.
     """
     devices = devices or distribution.start("none")
     scaling = getattr(optimizer, "loss_scale", None)
-
-    def gradients_of(batch, shares):
-        with tf.GradientTape() as tape:
-            outputs = model(batch[keys.IMAGE], training=True)
-            losses = batch_losses(model, outputs, batch, prior_loss, shares)
-            total = losses[keys.LOSS_TOTAL]
-            scaled = scaling.scale_up(total) if scaling else total
-        gradients = tape.gradient(scaled, model.trainable_variables)
-        return losses, _batch_counts(outputs, batch, coder), gradients
+    if settings.xla:
+        for layer in model.layers:
+            if isinstance(layer, LegacyResize):
+                layer.for_xla = True
+    # Each replica moves batch norm's statistics by its own pictures: the mean of all is kept.
+    averaged = model.non_trainable_variables if devices.replicas > 1 else []
 
     def step_of_replica(batch):
-        return distribution.sum_over_replicas(
-            sum_over_parts(gradients_of, batch, settings.accumulate)
+        def loss_of(outputs):
+            losses = batch_losses(model, outputs, batch, prior_loss)
+            total = losses[keys.LOSS_TOTAL]
+            scaled = scaling.scale_up(total) if scaling else total
+            return scaled, (losses, _batch_counts(outputs, batch, coder))
+
+        (losses, counts), gradients = accumulation.gradients(
+            model, batch[keys.IMAGE], settings.accumulate, loss_of
         )
+        statistics = [distribution.share_of_replica(v) for v in averaged]
+        return distribution.sum_over_replicas((losses, counts, gradients, statistics))
 
     def update(gradients):
         # Outside of the replicas: within them Keras 3 would sum the gradients once more.
@@ -104,7 +106,9 @@ def make_train_step(
 
     @tf.function(jit_compile=settings.xla)
     def train_step(batch):
-        losses, counts, gradients = devices.on_replicas(step_of_replica, batch)
+        losses, counts, gradients, statistics = devices.on_replicas(step_of_replica, batch)
+        for variable, value in zip(averaged, statistics):
+            variable.assign(value)
         scores = monitor.scores(counts)
         if scaling:
             gradients = scaling.scale_down(gradients)
@@ -174,7 +178,7 @@ def _check_finite(step, losses, scores, batch):
         files = distribution.local_batch(batch)[keys.FILENAME].numpy()
         names = ", ".join(name.decode() for name in files)
         raise NonFiniteLoss(
-            f"step {step}: {', '.join(broken)} not finite ({values}); pictures: {names}. "
+            f"step {step}: {', '.join(broken)} not finite ({values}); pictures here: {names}. "
             "A lower --learning_rate or a longer --warmup_step may help"
         )
 

@@ -25,22 +25,25 @@ class LegacyResize(keras.layers.Layer):
 
     The published weights were trained with it. `method` is "bilinear" or "nearest". A map
     that has the size already passes unchanged.
+
+    Attributes:
+      for_xla: whether "nearest" is made of operations that XLA has gradients of; they are slower.
     """
 
     def __init__(self, side, method="bilinear", **kwargs):
         super().__init__(**kwargs)
         self.side = side
         self.method = method
+        self.for_xla = False
 
     def call(self, maps):
         if maps.shape[1] == self.side and maps.shape[2] == self.side:
             return maps
-        if self.method == "nearest":
-            # XLA has no gradient of the resizing operation.
+        if self.method == "nearest" and self.for_xla:
             rows, columns = (_nearest(maps.shape[axis], self.side) for axis in (1, 2))
             return tf.gather(tf.gather(maps, rows, axis=1), columns, axis=2)
-        # It answers float32 whatever it is given, and XLA resizes nothing narrower.
-        resized = legacy_resize(tf.cast(maps, tf.float32), (self.side, self.side))
+        # Bilinear answers float32 whatever it is given, and XLA resizes nothing narrower.
+        resized = legacy_resize(tf.cast(maps, tf.float32), (self.side, self.side), self.method)
         return tf.cast(resized, maps.dtype)
 
     def compute_output_shape(self, input_shape):

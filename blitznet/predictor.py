@@ -96,7 +96,7 @@ class Predictor:
         )
 
 
-def load(source, step=None, settings=None, precision="float32"):
+def load(source, step=None, settings=None, precision="float32", constants=False):
     """A `Predictor` of a run's folder, or of an exported SavedModel.
 
     Args:
@@ -105,32 +105,33 @@ def load(source, step=None, settings=None, precision="float32"):
         versions (`exported/first`), for which TensorFlow is enough.
       step: of the checkpoint, or the version; the newest without.
       settings: `DetectionSettings` of a run, the defaults without; a SavedModel has its own.
-      precision: what a run's network computes in, one of `choices.PRECISIONS`.
+      precision, constants: of a run's network, as for `inference.build`; constants suit a program
+        that predicts picture by picture for long.
 
     Raises:
       FileNotFoundError: neither, or no such step; names those that exist.
-      ValueError: the folder does not hold what it should, or `settings` or `precision` are given
-        for a SavedModel.
+      ValueError: the folder does not hold what it should, or an argument for runs is given for a
+        SavedModel.
     """
     source = Path(source)
     if not source.is_dir():
         raise FileNotFoundError(f"no folder {source}: expected a run or an exported SavedModel")
     if (source / _RUN).is_file():
-        return _load_run(source, step, settings or DetectionSettings(), precision)
+        return _load_run(source, step, settings or DetectionSettings(), precision, constants)
     folder = _saved_model_folder(source, step)
-    if settings is not None or precision != "float32":
+    if settings is not None or precision != "float32" or constants:
         raise ValueError(
             f"{folder} is a SavedModel, whose settings and precision were given at export: leave "
-            "them out"
+            "them and constants out"
         )
     return _load_saved_model(folder)
 
 
-def _load_run(folder, step, settings, precision):
+def _load_run(folder, step, settings, precision, constants):
     from blitznet import engine, inference, runs
 
     model, coder, description, step = runs.load(folder, step)
-    network, _ = inference.build(model, description["model"], precision)
+    network, _ = inference.build(model, description["model"], precision, constants)
     predict = engine.make_predict(network, coder, settings)
     side = model.input_shape[1]
 

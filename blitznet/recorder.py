@@ -43,7 +43,7 @@ class Recorder:
         Returns:
           `(steps done, number of the signal that stopped training or None)`.
         """
-        step = start
+        step, stopped_by = start, None
         writer = SummaryWriter(self.run_dir) if self.devices.chief else NoSummaries()
         with catch_signals(signal.SIGINT, signal.SIGTERM) as caught:
             for report in reports:
@@ -57,12 +57,13 @@ class Recorder:
                 if due or stopping:
                     chief = self.devices.chief
                     checkpoints.save(self.run_dir, step, self.model, self.optimizer, write=chief)
+                    # A scheduler may end them all as soon as one is gone.
+                    self.devices.wait_for_all()
                 if stopping:
+                    # Of several workers perhaps another one was told to stop.
+                    stopped_by = caught[0] if caught else signal.SIGTERM
                     break
                 if due:
                     writer.pictures(report, self.predict, self.coder, self.class_names)
         progress.finish()
-        if step == stop:
-            return step, None
-        # Of several workers perhaps another one was told to stop.
-        return step, caught[0] if caught else signal.SIGTERM
+        return step, stopped_by

@@ -88,6 +88,9 @@ def train(strategy, sync_batch_norm, optimizer, batch_norm=True):
                 seen.setdefault(f"{kind}/{name}", []).append(value)
         pictures = distribution.local_batch(report.batch)[keys.IMAGE]
         seen.setdefault("pictures", []).append(pictures.numpy())
+        if report.step == 1:
+            for path, variable in variables_by_path(model).items():
+                seen[f"first/net/{path}"] = tf.convert_to_tensor(variable).numpy()
     for kind, variables in (("net", variables_by_path(model)), ("average", optimizer.averages)):
         for path, variable in variables.items():
             seen[f"{kind}/{path}"] = tf.convert_to_tensor(variable).numpy()

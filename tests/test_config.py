@@ -73,6 +73,7 @@ TRAINING = {
     "augmentation": "full",
 }
 EVALUATION = {
+    "precision": "float32",
     "strategy": "none",
     "eval_records": [],
     "batch_eval": False,

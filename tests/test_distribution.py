@@ -47,8 +47,7 @@ def test_with_batch_norm_in_sync_two_devices_are_one(runs):
 @pytest.mark.slow
 def test_one_device_does_not_see_whether_batch_norm_is_in_sync(runs):
     # It is fed N / (N - 1) times the batch's variance, but not in sync: NOTES.
-    statistic = "net/first_bn/moving_variance"
-    but = {n for n in runs["one"] if n.startswith("predicted")} | {statistic}
+    but = {n for n in runs["one"] if n.startswith("predicted") or n.endswith("moving_variance")}
     assert_same(runs["one-sync"], runs["one"], but)
 
 
@@ -61,6 +60,20 @@ def test_batch_norm_of_each_device_normalises_by_its_own_pictures(runs):
         {n: v[0] for n, v in two.items() if n in ("losses/weight_decay", "scores/positives")},
         {n: v[0] for n, v in one.items() if n in ("losses/weight_decay", "scores/positives")},
     )
+
+
+@pytest.mark.slow
+def test_statistics_of_batch_norm_are_the_mean_of_the_devices(runs):
+    """Means of the halves average to that of the whole, their variances to less."""
+    # After one step, since the second one's weights differ.
+    one, two = (runs[name]["first/net/first_bn/moving_mean"] for name in ("one", "two-replica"))
+    np.testing.assert_allclose(two, one, **TOLERANCE)
+    one, two = (runs[name]["first/net/first_bn/moving_variance"] for name in ("one", "two-replica"))
+    # Each of N values of a channel: N / (N - 1) times their variance, at a decay of 0.9.
+    values = BATCH * 16
+    of_whole = (one - 0.9) * 10 * (values - 1) / values
+    of_halves = (two - 0.9) * 10 * (values / 2 - 1) / (values / 2)
+    assert np.all(of_halves <= of_whole + 1e-6) and np.any(of_halves < of_whole - 1e-4)
 
 
 @pytest.mark.slow

@@ -147,6 +147,12 @@ def test_a_saved_model_answers_as_its_run_does(run, saved_model):
         assert_equal(found, expected, 1e-5)
 
 
+def test_constants_answer_as_variables_do(run, tiny_archive):
+    constant = blitznet.load(tiny_archive / "r", settings=SETTINGS, constants=True)
+    for one, other in zip(constant.predict(PICTURES), run.predict(PICTURES)):
+        assert_equal(one, other)
+
+
 def test_both_tell_what_they_are(run, saved_model, tiny_archive, exported):
     names = tuple(runs.read_flags(tiny_archive / "r")["class_names"])
     for network, source in ((run, tiny_archive / "r"), (saved_model, exported / "10")):
@@ -251,8 +257,9 @@ def test_what_cannot_be_loaded_is_told(tiny_archive, exported, tmp_path):
         blitznet.load(exported, 7)
     with pytest.raises(FileNotFoundError, match="10 is one version, not that of step 7"):
         blitznet.load(exported / "10", 7)
-    with pytest.raises(ValueError, match="settings and precision were given at export"):
-        blitznet.load(exported, settings=SETTINGS)
+    for argument in ({"settings": SETTINGS}, {"precision": "bfloat16"}, {"constants": True}):
+        with pytest.raises(ValueError, match="settings and precision were given at export"):
+            blitznet.load(exported, **argument)
 
 
 def save_other(folder, input_name, output_name):

@@ -9,7 +9,11 @@ import tensorflow as tf
 from blitznet import accumulation, checkpoints, engine, keys
 from blitznet.engine import StepSettings
 from blitznet.loss_scaling import LossScale
-from blitznet.losses.detection import detection_loss, make_detection_loss
+from blitznet.losses.detection import (
+    detection_loss,
+    hard_negative_softmax,
+    make_detection_loss,
+)
 from blitznet.optim import build_optimizer
 from blitznet.variables import variables_by_path
 from tiny_run import tensors
@@ -73,36 +77,26 @@ def test_clipped_gradients_have_the_norm_and_the_score_is_that_before(batch, pla
     assert_close(found, (*plain[:2], shortened), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("prior_loss", [detection_loss, FOCAL], ids=["softmax", "focal"])
 @pytest.mark.parametrize("parts", [2, 4])
-def test_parts_have_losses_scores_and_gradients_of_the_whole(batch, parts):
-    """Without what differs by design: batch norm's statistics of a batch, hard negatives."""
-    whole = step(toy(frozen=True), batch, prior_loss=FOCAL)
-    found = step(toy(frozen=True), batch, StepSettings(accumulate=parts), FOCAL)
+def test_parts_have_losses_scores_and_gradients_of_the_whole(batch, parts, prior_loss):
+    """Hard negatives too; without batch norm's statistics of a batch, which differ by design."""
+    whole = step(toy(frozen=True), batch, prior_loss=prior_loss)
+    found = step(toy(frozen=True), batch, StepSettings(accumulate=parts), prior_loss)
     assert whole[0][keys.LOSS_WEIGHT_DECAY] > 0 and whole[0][keys.LOSS_SEGMENTATION] > 0
     assert_close(found, whole, rtol=1e-4, atol=1e-5)
 
 
-def test_hard_negatives_are_those_of_each_part_over_the_positives_of_all(batch):
-    model, coder = toy(frozen=True)
-    outputs = model(batch[keys.IMAGE], training=True)
-    halves, number = [], 0
-    for rows in (slice(0, 2), slice(2, 4)):
-        labels = batch[keys.PRIOR_LABELS][rows]
-        positives = max(1, np.count_nonzero(labels))
-        terms = detection_loss(
-            outputs[keys.CONFIDENCE][rows],
-            outputs[keys.LOCATION][rows],
-            labels,
-            batch[keys.PRIOR_OFFSETS][rows],
-        )
-        halves.append({name: float(value) * positives for name, value in terms.items()})
-        number += positives
-    expected = {name: sum(half[name] for half in halves) / number for name in halves[0]}
-    losses, _, _ = step((model, coder), batch, StepSettings(accumulate=2))
-    assert {name: losses[name] for name in expected} == pytest.approx(expected, rel=1e-5)
+def test_the_batch_tells_mining_over_it_from_mining_over_its_parts(batch):
+    model, _ = toy(frozen=True)
+    logits = model(batch[keys.IMAGE], training=True)[keys.CONFIDENCE]
+    labels = batch[keys.PRIOR_LABELS]
+    whole = hard_negative_softmax(logits, labels)
+    halves = [hard_negative_softmax(logits[rows], labels[rows]) for rows in (slice(2), slice(2, 4))]
+    assert abs(float(sum(halves) / whole) - 1) > 0.01
 
 
-def test_a_part_without_positives_among_parts_without_positives(batch):
+def test_parts_without_positives(batch):
     empty = {**batch, keys.PRIOR_LABELS: tf.zeros_like(batch[keys.PRIOR_LABELS])}
     whole = step(toy(frozen=True), empty, prior_loss=FOCAL)
     assert_close(step(toy(frozen=True), empty, StepSettings(4), FOCAL), whole, 1e-4, 1e-5)
@@ -124,7 +118,7 @@ def test_parts_pass_batch_norm_one_after_the_other(batch):
 
 def test_parts_that_do_not_divide_the_batch_are_refused(batch):
     with pytest.raises(ValueError, match="3 parts do not divide a batch of 4 pictures"):
-        accumulation.sum_over_parts(None, batch, 3)
+        accumulation.gradients(toy()[0], batch[keys.IMAGE], 3, None)
 
 
 @pytest.fixture
@@ -147,10 +141,12 @@ def test_xla_mines_hard_negatives(batch):
     labels = batch[keys.PRIOR_LABELS]
     confidence = tf.random.stateless_normal((*labels.shape, 4), (1, 2))
     location = tf.zeros((*labels.shape, 4))
-    loss = functools.partial(detection_loss, confidence, location, labels, location)
-    compiled = tf.function(loss, jit_compile=True)
+    arguments = confidence, location, labels, location
+    fixed = make_detection_loss("softmax", "smooth_l1", None, fixed_shapes=True)
+    compiled = tf.function(functools.partial(fixed, *arguments), jit_compile=True)
+    expected = detection_loss(*arguments)
     for name, value in compiled().items():
-        np.testing.assert_allclose(value, loss()[name], rtol=1e-5)
+        np.testing.assert_allclose(value, expected[name], rtol=1e-5)
 
 
 @pytest.mark.parametrize(("precision", "rtol"), [("bfloat16", 0.05), ("float16", 0.01)])

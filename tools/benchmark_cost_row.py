@@ -27,8 +27,11 @@ def measure(image_size, x4, batch_size, num_classes, objects, repeats):
     """
     shape = runs.full_shape({"num_classes": num_classes, "image_size": image_size, "x4": x4})
     model, coder = runs.build({"model": shape})
-    forward = tf.function(lambda images: model(images, training=False))
-    images = tf.random.stateless_uniform((batch_size, *model.input_shape[1:]), seed=(0, 0))
+    input_shape = (batch_size, *model.input_shape[1:])
+    forward, flop = benchmark_measure.network_and_flop(
+        model, shape, input_shape, "inference", "float32"
+    )
+    images = tf.random.stateless_uniform(input_shape, seed=(0, 0))
     outputs = forward(images)
     # Random weights give no class of 1203 the default threshold's 0.01: here all have top_k_nms.
     settings = DetectionSettings(conf_thresh=0.0)
@@ -57,7 +60,6 @@ def measure(image_size, x4, batch_size, num_classes, objects, repeats):
     answer["matching_ms"] = _median_ms(lambda: match(boxes, labels), repeats)
     answer["losses_ms"] = _median_ms(losses, repeats)
 
-    flop = benchmark_measure.graph_flop(forward.get_concrete_function(images))
     product, product_flop = benchmark_measure.matrix_product(2048)
     limit = product_flop / _median_ms(product, repeats)
     return {

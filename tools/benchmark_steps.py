@@ -9,6 +9,7 @@ from tensorflow import keras
 
 from blitznet import engine, keys, optim, runs
 from blitznet.loss_scaling import LossScale
+from blitznet.losses.detection import make_detection_loss
 from blitznet.models.blitznet import segmentation_side
 from blitznet.progress import progress_bar
 from tools import benchmark_measure
@@ -50,6 +51,7 @@ def measure_steps(network, step, batch_size, warmup, repeats, records=None):
         model,
         optim.build_optimizer("adam", model, loss_scale=scale),
         coder,
+        prior_loss=make_detection_loss("softmax", "smooth_l1", coder, fixed_shapes=step["xla"]),
         settings=engine.StepSettings(step["accumulate"], step["clip_norm"], step["xla"]),
     )
     if opened:

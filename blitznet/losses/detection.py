@@ -8,13 +8,14 @@ from blitznet import addons, choices, keys
 from blitznet.distribution import sum_of_largest, sum_over_replicas
 
 
-def make_detection_loss(class_loss, box_loss, coder):
+def make_detection_loss(class_loss, box_loss, coder, fixed_shapes=False):
     """`detection_loss` with the losses of these names.
 
     Args:
       class_loss: "softmax" (`hard_negative_softmax`) or "focal" (`addons.focal_loss`).
       box_loss: "smooth_l1" or "giou" (`addons.giou_loss`).
       coder: the `PriorCoder` of the network's prior boxes.
+      fixed_shapes: whether hard negatives are mined as XLA needs it, which takes longer.
 
     Raises:
       ValueError: there is no loss of this name; names the choices.
@@ -22,22 +23,25 @@ def make_detection_loss(class_loss, box_loss, coder):
     """
     choices.check("class_loss", class_loss, choices.CLASS_LOSSES)
     choices.check("box_loss", box_loss, choices.BOX_LOSSES)
-    classes = {"softmax": hard_negative_softmax, "focal": addons.focal_loss}[class_loss]
+    softmax = functools.partial(hard_negative_softmax, fixed_shapes=fixed_shapes)
+    classes = {"softmax": softmax, "focal": addons.focal_loss}[class_loss]
     boxes = addons.giou_loss(coder) if box_loss == "giou" else smooth_l1
     return functools.partial(detection_loss, class_loss=classes, box_loss=boxes)
 
 
-def hard_negative_softmax(confidence, prior_labels, negative_ratio=3):
+def hard_negative_softmax(confidence, prior_labels, negative_ratio=3, fixed_shapes=False):
     """Softmax cross-entropy over positives and hard negatives (SSD, section 2.2), summed.
 
     Negatives are mined over the whole batch, not per picture: with N positives in the batch,
-    the `max(1, min(3 N, P - N))` negatives of highest cross-entropy are kept (spec section 9).
+    the `min(3 N, P - N)` negatives of highest cross-entropy are kept (spec section 9), none
+    where that is not above 0.
     The batch is that of all replicas, and each sums up its own prior boxes among those kept.
 
     Args:
       confidence: `[B, P, C]` logits.
       prior_labels: `[B, P]` int, 0 for negatives.
       negative_ratio: negatives for each positive.
+      fixed_shapes: as for `distribution.sum_of_largest`.
 
     Returns:
       A scalar; NaN where the cross-entropy of any prior box, kept or not, is not finite.
@@ -48,7 +52,7 @@ def hard_negative_softmax(confidence, prior_labels, negative_ratio=3):
     wanted = tf.minimum(negative_ratio * count, tf.shape(prior_labels)[1] - count)
     # Cross-entropy is never negative, so positives at -1 are taken last.
     candidates = tf.reshape(tf.where(positive, -1.0, entropy), [-1])
-    hardest = sum_of_largest(candidates, tf.maximum(wanted, 1))
+    hardest = sum_of_largest(candidates, tf.maximum(wanted, 1), fixed_shapes)
     negatives = tf.where(wanted > 0, hardest, 0.0)
     positives = tf.reduce_sum(tf.where(positive, entropy, 0.0))
     # top_k takes NaN last, which would hide it.

@@ -1,0 +1,65 @@
+"""training.py and test.py on two logical CPU devices, each script in a process of its own."""
+
+import functools
+import json
+import shutil
+
+import pytest
+
+from blitznet import checkpoints
+from helpers import run_python
+from tiny_run import training_flags
+
+# Devices are divided before TensorFlow starts.
+TWO_DEVICES = """
+import sys
+import tensorflow as tf
+(cpu,) = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+sys.path.insert(0, ".")
+import {script}
+sys.exit({script}.main(sys.argv[1:]))
+"""
+
+
+def run_on_two(script, *flags):
+    return run_python("-c", TWO_DEVICES.format(script=script), *flags, "--strategy", "mirrored")
+
+
+@pytest.mark.slow
+def test_training_takes_both_devices(tiny_data, tmp_path):
+    printed = run_on_two(
+        "training", *training_flags(tiny_data, "--max_iterations", "2", archive=tmp_path)
+    )
+    assert "mirrored: 2 replicas" in printed and "2 steps are done" in printed
+    assert checkpoints.steps(tmp_path / "r") == [2]
+
+
+@pytest.mark.slow
+def test_evaluation_on_two_devices_has_the_scores_of_one(tiny_data, tiny_archive, tmp_path):
+    shutil.copytree(tiny_archive / "r", tmp_path / "r")
+    flags = ["--run_name", "r", "--archive", tmp_path, "--data_root", tiny_data]
+    # Batches of three, which two devices cannot share evenly.
+    flags += ["--dataset", "voc12", "--split", "train", "--batch_size", "3"]
+    scores = []
+    for evaluate in (
+        functools.partial(run_on_two, "test"),
+        functools.partial(run_python, "test.py"),
+    ):
+        evaluate(*flags)
+        (report,) = (tmp_path / "r").glob("evaluation-*.json")
+        scores.append(json.loads(report.read_text())["scores"])
+        shutil.rmtree(tmp_path / "r")
+        shutil.copytree(tiny_archive / "r", tmp_path / "r")
+    two, one = (dict(numbers(each)) for each in scores)
+    assert two == pytest.approx(one, rel=1e-3, abs=1e-6)
+    assert one["map"] > 0 or one["miou"] > 0
+
+
+def numbers(scores, name=""):
+    """`(name, number)` of everything in nested dicts that is a number."""
+    for key, value in scores.items():
+        if isinstance(value, dict):
+            yield from numbers(value, f"{name}{key}/")
+        elif isinstance(value, (int, float)):
+            yield f"{name}{key}", value
