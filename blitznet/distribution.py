@@ -151,10 +151,6 @@ class Devices:
             return flag
         return bool(self._sum(tf.constant(int(flag))) > 0)
 
-    def wait_for_all(self):
-        """Until every worker has come here."""
-        self.any_worker(False)
-
     @functools.cached_property
     def _sum(self):
         return self.compiled(lambda value: sum_over_replicas(tf.identity(value)))

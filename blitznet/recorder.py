@@ -1,6 +1,7 @@
 """What a training leaves in its run's folder while it goes on, and how it is stopped."""
 
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from blitznet.distribution import Devices
 from blitznet.engine import catch_signals
 from blitznet.optim import Optimizer
 from blitznet.summaries import NoSummaries, SummaryWriter
+
+# Seconds that worker 0 may take for a checkpoint.
+_PATIENCE = 600
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,8 @@ class Recorder:
                 if due or stopping:
                     chief = self.devices.chief
                     checkpoints.save(self.run_dir, step, self.model, self.optimizer, write=chief)
-                    # A scheduler may end them all as soon as one is gone.
-                    self.devices.wait_for_all()
+                if stopping or step == stop:
+                    self._wait_for_checkpoint(step)
                 if stopping:
                     # Of several workers perhaps another one was told to stop.
                     stopped_by = caught[0] if caught else signal.SIGTERM
@@ -67,3 +71,15 @@ class Recorder:
                     writer.pictures(report, self.predict, self.coder, self.class_names)
         progress.finish()
         return step, stopped_by
+
+    def _wait_for_checkpoint(self, step):
+        """Until the chief has written it: a scheduler may end all workers once one is gone.
+
+        Through the file system that they share: a reduction would need the chief to stay until
+        the last of the others has heard of it.
+        """
+        deadline = time.monotonic() + _PATIENCE
+        while not self.devices.chief and step not in checkpoints.steps(self.run_dir):
+            if time.monotonic() > deadline:
+                raise OSError(f"worker 0 has not written step {step} in {_PATIENCE} s")
+            time.sleep(0.1)
