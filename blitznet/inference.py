@@ -142,12 +142,19 @@ class InferenceConv2D(keras.layers.Layer):
         super().__init__(**kwargs)
         self._depths, self._relu, self._constants = tuple(depths), relu, constants
         self._arguments = {"strides": strides, "padding": padding, "dilations": dilations}
-        if not constants:
+        self._storage = storage
+        self.kernel, self.bias = kernel, bias
+
+    def build(self, input_shape):
+        kernel, bias = self.kernel, self.bias
+        if not self._constants:
+            # Not before: Keras 2 names variables after the layer here alone.
             self.kernel = self.add_weight(
-                name="kernel", shape=kernel.shape, dtype=storage, trainable=False
+                name="kernel", shape=kernel.shape, dtype=self._storage, trainable=False
             )
             self.bias = self.add_weight(name="bias", shape=bias.shape, trainable=False)
-        self.load(kernel, bias)
+            self.load(kernel, bias)
+        super().build(input_shape)
 
     def load(self, kernel, bias):
         """Take other weights; of constants, only graphs that are made later have them."""

@@ -7,6 +7,7 @@ from tensorflow import keras
 
 from blitznet import build_model, inference
 from blitznet.models.blitznet import segmentation_side, source_sides
+from blitznet.variables import variables_by_path
 
 SMALL = {"num_classes": 6, "image_size": 64, "trunk": "resnet18_half", "top_fm": 16}
 SHAPES = {
@@ -77,6 +78,13 @@ def test_weights_of_another_checkpoint_are_loaded_anew():
     check_same(before, answers(network), 0)
     refresh()
     check_same(answers(model), answers(network), 1e-4)
+
+
+def test_variables_are_called_after_their_layers():
+    network, _ = inference.build(trained(SMALL), SMALL)
+    layers = [layer.name for layer in network.layers if layer.weights]
+    expected = {f"{name}/{part}" for name in layers for part in ("kernel", "bias")}
+    assert variables_by_path(network).keys() == expected
 
 
 def test_convolutions_of_one_map_are_one_and_fill_vectors():
