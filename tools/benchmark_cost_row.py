@@ -1,5 +1,6 @@
 """One row of `tools.benchmark cost`: what a process of its own measures and writes as JSON."""
 
+import argparse
 import json
 import resource
 import sys
@@ -98,5 +99,17 @@ def _peak_mb():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
+def build_parser():
+    """The command line of this tool."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.benchmark_cost_row",
+        description="Measure one row of `tools.benchmark cost`, which calls this.",
+    )
+    parser.add_argument("settings", type=json.loads, help="arguments of `measure`, as JSON")
+    parser.add_argument("report", type=Path, help="the JSON file to write")
+    return parser
+
+
 if __name__ == "__main__":
-    Path(sys.argv[2]).write_text(json.dumps(measure(**json.loads(sys.argv[1]))))
+    args = build_parser().parse_args()
+    args.report.write_text(json.dumps(measure(**args.settings)))
