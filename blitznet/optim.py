@@ -12,6 +12,7 @@ from blitznet.variables import tf_variable, variable_path
 
 # A slot of a variable: its kind in Keras 3, and in Keras 2 and the legacy optimisers.
 _KINDS = {"momentum": "m", "velocity": "v", "average": "average", "slow": "slow"}
+_MOMENTS = ("momentum", "velocity")
 _AVERAGE = "average/"
 _LOOKAHEAD = "_lookahead"
 # LAMB decays the weights within the trust ratio, kernels alone, or beside it, all variables: the
@@ -182,18 +183,31 @@ class _Adam(keras.optimizers.Adam):
     Keras' formula takes a dozen, each of which passes over all the weights.
     """
 
+    def build(self, variables):
+        super().build(variables)
+        if hasattr(self, "_moments_of"):
+            # Keras 2 builds at every trace, outside of the strategy's scope too.
+            return
+        # Keras 2 would compile each variable's update alone on a GPU, and hand over another object.
+        self.jit_compile = False
+        slots, strategy = _keras_slots(self, variables), tf.distribute.get_strategy()
+        moments = {
+            part.ref(): tuple(slots[f"{kind}/{variable_path(v)}"] for kind in _MOMENTS)
+            for v in variables
+            for part in strategy.experimental_local_results(tf_variable(v))
+        }
+        # A dict would be searched for weights by Keras.
+        self._moments_of = moments.__getitem__
+
     def update_step(self, gradient, variable, learning_rate=None):
         """`learning_rate` is given by Keras 3; Keras 2 leaves it to the attribute."""
         rate = self.learning_rate if learning_rate is None else learning_rate
-        if hasattr(self, "_get_variable_index"):
-            index = self._get_variable_index(variable)
-        else:
-            index = self._index_dict[self._var_key(variable)]
+        mean, square = self._moments_of(tf_variable(variable).ref())
         step = tf.cast(tf.convert_to_tensor(self.iterations) + 1, tf.float32)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
-            m=tf_variable(self._momentums[index]).handle,
-            v=tf_variable(self._velocities[index]).handle,
+            m=mean.handle,
+            v=square.handle,
             beta1_power=self.beta_1**step,
             beta2_power=self.beta_2**step,
             lr=tf.convert_to_tensor(rate),

@@ -13,7 +13,7 @@ from blitznet.layers import Conv
 from blitznet.variables import variables_by_path
 
 SIDE, CELLS, CLASSES = 8, 16, 3
-BATCH, STEPS = 4, 3
+BATCH, STEPS, SEED = 4, 3, 3
 # Name -> strategy, synchronised batch norm, optimizer.
 RUNS = {
     "one": ("none", False, {"name": "adam"}),
@@ -24,8 +24,8 @@ RUNS = {
 # What has state, decay or averages of its own, on one device and on two, without batch norm.
 OPTIMIZERS = {"nesterov": {"name": "nesterov"}}
 if not addons.package():
-    OPTIMIZERS["adamw"] = {"name": "adamw", "weight_decay": 0.1}
-    OPTIMIZERS["lamb"] = {"name": "lamb", "weight_decay": 0.1}
+    for _name in ("adamw", "sgdw", "lamb"):
+        OPTIMIZERS[_name] = {"name": _name, "weight_decay": 0.1}
     OPTIMIZERS["ema"] = {"name": "adam", "averaging": optim.Averaging("ema", 0.5)}
 
 
@@ -74,7 +74,7 @@ def dataset(replicas, worker, workers):
 def train(strategy, sync_batch_norm, optimizer, batch_norm=True):
     """What each step reports, `losses/...` and `scores/...`, and the weights, as arrays."""
     devices = distribution.start(strategy)
-    keras.utils.set_random_seed(3)
+    keras.utils.set_random_seed(SEED)
     with devices.scope():
         model = network(sync_batch_norm, batch_norm)
         optimizer = optim.build_optimizer(model=model, **optimizer)

@@ -40,12 +40,12 @@ def test_figures_of_evaluation_by_hand():
 
 
 def test_figures_of_encoding_by_hand():
-    seconds = {"encode": [2.0, 4.0, 3.0], "limit": [1.0, 3.0, 2.0]}
+    seconds = {"encode": [2.0, 4.0, 3.0], "limit": [1.0, 3.0, 2.0], "pillow": [2.0, 4.0, 6.0]}
     found = benchmark_encode.summarise(seconds, workers=2, pictures=6)
     assert found["workers"] == 2
     assert found["mean"] == found["p50"] == 4 and found["limit"] == 6
     assert found["p95"] == pytest.approx(12 / 3.9)
-    assert found["share"] == pytest.approx(2 / 3)
+    assert found["share"] == pytest.approx(2 / 3) and found["pillow_share"] == 1
 
 
 def test_evaluation_is_measured_end_to_end(tiny_data, tmp_path):
@@ -83,18 +83,29 @@ def test_a_run_is_measured_on_records_of_its_classes_alone(
     assert f"but {path} has aeroplane, " in error and "wolf" in error
 
 
-def _written(folder):
-    """The records that `encode_pictures` wrote, and what the limit wrote."""
+def written(works, folder):
+    """The records that `encode` writes, and what `limit` does."""
+    for name in ("encode", "limit"):
+        begin, end = works[name](folder)
+        assert begin <= end
     encoded = [r.numpy() for r in tf.data.TFRecordDataset(str(folder / "encoded"))]
     return encoded, (folder / "copied").read_bytes()
 
 
+def test_pillows_copy_has_the_same_masks(tiny_data, tmp_path):
+    works = benchmark_encode.voc_works(tiny_data, "val", 1)
+    _, copied = written(works, tmp_path)
+    works["pillow"](tmp_path)
+    other = (tmp_path / "copied").read_bytes()
+    assert other != copied
+    masks = [np.asarray(Image.open(io.BytesIO(b[b.index(b"\x89PNG") :]))) for b in (copied, other)]
+    np.testing.assert_array_equal(*masks)
+
+
 def test_what_is_timed_writes_vocs_records_and_its_limit_the_same_bytes(tiny_data, tmp_path):
     names = voc.read_list(tiny_data / "VOCdevkit" / "VOC2012", "Segmentation/val")
-    for work in benchmark_encode.voc_works(tiny_data, "val", len(names) + 1).values():
-        begin, end = work(tmp_path)
-        assert begin <= end
-    encoded, copied = _written(tmp_path)
+    works = benchmark_encode.voc_works(tiny_data, "val", len(names) + 1)
+    encoded, copied = written(works, tmp_path)
     voc_dir = tiny_data / "VOCdevkit" / "VOC2012"
     names.append(names[0])
     examples = [voc.read_example(voc_dir, name, VOC, "SegmentationClass") for name in names]
@@ -112,9 +123,7 @@ def test_what_is_timed_writes_cocos_records_and_its_limit_picture_and_map(tmp_pa
     objects = [annotation(1, 7, (4, 6, 20, 10), 3), crowd(2, 7, region, 5)]
     picture = write_picture(tmp_path / "coco" / "val2017" / image(7)["file_name"])
     write_json(tmp_path / "coco/annotations/instances_val2017.json", [image(7)], objects)
-    for work in benchmark_encode.coco_works(tmp_path, "val2017", 2).values():
-        work(tmp_path)
-    encoded, copied = _written(tmp_path)
+    encoded, copied = written(benchmark_encode.coco_works(tmp_path, "val2017", 2), tmp_path)
     entry = {**image(7), "objects": objects}
     place = {"folder": picture.parent, "annotations": "", "info": coco.COCO}
     example = coco.read_example(picture.name, entry, **place, segmentation=True)

@@ -86,12 +86,14 @@ def test_of_two_workers_no_picture_comes_twice(tiny_data, start_service):
 
 
 @pytest.mark.slow
-def test_training_through_one_worker_is_training(tiny_data, tiny_archive, start_service, capsys):
+def test_training_through_one_worker_is_training(
+    tiny_data, tiny_archive, start_service, tmp_path, capsys
+):
     flags = ["--max_iterations", 10, "--save_every", 5, "--summary_every", 1]
     flags += ["--learning_rate", 1e-3, "--data_service", start_service(1)]
-    assert train(tiny_data, *flags, run_name="served") == 0
+    assert train(tiny_data, *flags, archive=tmp_path) == 0
     assert "in no fixed order" in capsys.readouterr().out
-    ours = tensors(tiny_data / "archive" / "served" / "model.ckpt-10")
+    ours = tensors(tmp_path / "r" / "model.ckpt-10")
     for name, value in tensors(tiny_archive / "r" / "model.ckpt-10").items():
         np.testing.assert_array_equal(ours[name], value, err_msg=name)
 

@@ -49,10 +49,9 @@ def test_evaluation_on_two_devices_has_the_scores_of_one(tiny_data, tiny_archive
         evaluate(*flags)
         (report,) = (tmp_path / "r").glob("evaluation-*.json")
         scores.append(json.loads(report.read_text())["scores"])
-        shutil.rmtree(tmp_path / "r")
-        shutil.copytree(tiny_archive / "r", tmp_path / "r")
+        report.unlink()
     two, one = (dict(numbers(each)) for each in scores)
-    assert two == pytest.approx(one, rel=1e-3, abs=1e-6)
+    assert two == pytest.approx(one, rel=1e-5, abs=1e-6)
     assert one["map"] > 0 or one["miou"] > 0
 
 

@@ -122,7 +122,7 @@ def test_parts_that_do_not_divide_the_batch_are_refused(batch):
 
 
 @pytest.fixture
-def compiled():
+def compiled(eagerly):
     """As it is where it counts: compiled functions are compiled."""
     tf.config.run_functions_eagerly(False)
 

@@ -31,8 +31,8 @@ def add_command(commands):
         "with more. For VOC the latter is: read the JPEG, the XML and the palette mask, decode the "
         "mask, encode it as a grey PNG, and write JPEG, XML and PNG to one file. For COCO: read "
         "the JPEG, draw the instances by pycocotools into one map, encode it as a grey PNG, and "
-        "write both; the annotations are read before. Pillow makes those PNGs, as it does by "
-        "itself.",
+        "write both; the annotations are read before. It is timed with the encoder's PNGs (limit) "
+        "and with Pillow's as they are without settings (pillow).",
         epilog="example: python -m tools.benchmark encode --data_root data --dataset coco",
     )
     parser.set_defaults(command=encode)
@@ -73,9 +73,10 @@ def voc_works(root, split, count):
     """What is timed on VOC2012's pictures of Segmentation/`split`.
 
     Returns:
-      dict: `encode` and `limit`, picklable functions that write `count` pictures to a folder and
-      answer when they began and ended.
+      dict: `encode`, `limit` and `pillow`, picklable functions that write `count` pictures to a
+      folder and answer when they began and ended.
     """
+    from datasets import pictures as pictures_of
     from datasets import voc
     from datasets.info import VOC
 
@@ -85,13 +86,15 @@ def voc_works(root, split, count):
     pictures = [(name,) for name in names]
     return {
         "encode": functools.partial(encode_pictures, read, pictures, VOC.class_names),
-        "limit": functools.partial(copy_voc, voc_dir, names),
+        "limit": functools.partial(copy_voc, pictures_of.mask_bytes, voc_dir, names),
+        "pillow": functools.partial(copy_voc, pillow_png, voc_dir, names),
     }
 
 
 def coco_works(root, split, count):
     """What is timed on COCO's pictures of `split`; see `voc_works`."""
     from datasets import coco
+    from datasets import pictures as pictures_of
     from datasets.record_sets import CocoSet
 
     coco_dir, record_set = paths.coco_dir(root), CocoSet(split or "train2017", True)
@@ -102,7 +105,8 @@ def coco_works(root, split, count):
     read = functools.partial(coco.read_example, **known, segmentation=True)
     return {
         "encode": functools.partial(encode_pictures, read, pictures, coco.COCO.class_names),
-        "limit": functools.partial(copy_coco, folder, pictures),
+        "limit": functools.partial(copy_coco, pictures_of.mask_bytes, folder, pictures),
+        "pillow": functools.partial(copy_coco, pillow_png, folder, pictures),
     }
 
 
@@ -115,7 +119,7 @@ def measure(works, pictures, workers, rounds):
     """Turns of `workers` processes, each of which does each work of `voc_works`.
 
     Returns:
-      dict for JSON: `seconds` of each turn of "encode" and "limit"; `summary`, see `summarise`.
+      dict for JSON: `seconds` of each turn of every work; `summary`, see `summarise`.
     """
     context = multiprocessing.get_context("spawn")
     seconds = {name: [] for name in works}
@@ -149,18 +153,18 @@ def encode_pictures(read, pictures, class_names, folder):
     return begin, time.time()
 
 
-def copy_voc(voc_dir, names, folder):
-    """Copy VOC's files, masks as grey PNGs; (begin, end)."""
+def copy_voc(png, voc_dir, names, folder):
+    """Copy VOC's files, masks as grey PNGs that `png` makes; (begin, end)."""
     begin = time.time()
     with open(Path(folder) / "copied", "wb") as copied:
         for name in names:
             copied.write((voc_dir / "JPEGImages" / f"{name}.jpg").read_bytes())
             copied.write((voc_dir / "Annotations" / f"{name}.xml").read_bytes())
-            copied.write(_png(np.asarray(Image.open(voc_dir / _MASKS / f"{name}.png"))))
+            copied.write(png(np.asarray(Image.open(voc_dir / _MASKS / f"{name}.png"))))
     return begin, time.time()
 
 
-def copy_coco(pictures_dir, pictures, folder):
+def copy_coco(png, pictures_dir, pictures, folder):
     """Copy COCO's pictures and draw their masks, `(name, entry)` each; (begin, end)."""
     begin = time.time()
     with open(Path(folder) / "copied", "wb") as copied:
@@ -172,26 +176,27 @@ def copy_coco(pictures_dir, pictures, folder):
                 outline = rle.frPyObjects(each["segmentation"], *size)
                 code = rle.merge(outline) if isinstance(outline, list) else outline
                 ids[rle.decode(code).view(bool)] = each["category_id"]
-            copied.write(_png(ids))
+            copied.write(png(ids))
     return begin, time.time()
 
 
-def _png(ids):
-    """uint8 `[H, W]` as the bytes of a grey PNG."""
+def pillow_png(ids):
+    """uint8 `[H, W]` as the bytes of a grey PNG, as Pillow makes it without settings."""
     grey = io.BytesIO()
     Image.fromarray(ids).save(grey, "PNG")
     return grey.getvalue()
 
 
 def summarise(seconds, workers, pictures):
-    """Pictures/s of all workers together, and the share of the limit.
+    """Pictures/s of all workers together, and the share of copying.
 
     Args:
-      seconds: `encode` and `limit`, of each turn, in which every worker does `pictures`.
+      seconds: `encode`, `limit` and `pillow`, of each turn, in which every worker does `pictures`.
 
     Returns:
       dict: `workers`; pictures/s `mean`, `p50` and `p95` (95% of the turns are at least that
-      fast) of encoding; `limit`, the median of copying; `share`, the median over the turns.
+      fast) of encoding; `limit` and `pillow`, the medians of copying; `share` and
+      `pillow_share` of them, the medians over the turns.
     """
     p50, p95 = np.percentile(seconds["encode"], [50, 95])
     done = workers * pictures
@@ -199,7 +204,8 @@ def summarise(seconds, workers, pictures):
         "mean": done / np.mean(seconds["encode"]),
         "p50": done / p50,
         "p95": done / p95,
-        "limit": done / np.median(seconds["limit"]),
-        "share": np.median(np.divide(seconds["limit"], seconds["encode"])),
     }
+    for name, share in (("limit", "share"), ("pillow", "pillow_share")):
+        figures[name] = done / np.median(seconds[name])
+        figures[share] = np.median(np.divide(seconds[name], seconds["encode"]))
     return {"workers": workers, **{name: float(value) for name, value in figures.items()}}
