@@ -21,6 +21,7 @@ from tools import (
     benchmark_cost_row,
     benchmark_encode,
     benchmark_evaluate,
+    benchmark_measure,
 )
 
 
@@ -175,3 +176,14 @@ def test_objects_of_the_cost_table_have_area_and_a_class():
     boxes, labels = benchmark_cost_row._objects(2, 300, 21)
     assert boxes.shape == (2, 300, 4) and np.all(boxes[..., 2:] > boxes[..., :2])
     assert set(np.unique(labels)) == set(range(1, 21))
+
+
+@pytest.mark.slow
+def test_a_row_of_the_cost_table_is_measured(monkeypatch):
+    monkeypatch.setattr(benchmark_measure, "PRODUCT_SIDE", {"CPU": 4096})
+    found = benchmark_cost_row.measure(64, False, 1, 4, 2, 1)
+    assert (found["image_size"], found["num_classes"], found["objects"]) == (64, 4, 2)
+    assert min(found[f"{part}_ms"] for part in ("network", "nms", "matching", "losses")) > 0
+    assert 0 < found["inference_mb"] <= found["peak_mb"]
+    # The peak is the network's: the three matrices of the product come to 201 MB.
+    assert benchmark_cost_row._peak_mb() > found["peak_mb"] + 100

@@ -119,8 +119,7 @@ def measure(model, coder, shape, size, args):
         )
     )
     images = tf.random.stateless_uniform(input_shape, seed=(0, 0))
-    side = benchmark_measure.PRODUCT_SIDE[benchmark_measure.device_type()]
-    product, product_flop = benchmark_measure.matrix_product(side)
+    product, product_flop = benchmark_measure.device_product()
     seconds = {name: [] for name in (*_PARTS, "product")}
 
     def class_maps(logits):

@@ -140,8 +140,7 @@ def measure(turns, rounds):
     """
     from tools import benchmark_measure
 
-    side = benchmark_measure.PRODUCT_SIDE[benchmark_measure.device_type()]
-    product, product_flop = benchmark_measure.matrix_product(side)
+    product, product_flop = benchmark_measure.device_product()
     turns.network(), turns.evaluation(), product()
     seconds = {"network": [], "evaluation": [], "after_last_picture": [], "product": []}
     for _ in range(rounds):

@@ -42,7 +42,7 @@ def measure_network(model_arguments, batch_size, warmup, repeats, graph, precisi
         random_model(model_arguments), model_arguments, shape, graph, precision
     )
     images = tf.random.stateless_uniform(shape, seed=(0, 0))
-    product, product_flop = matrix_product(PRODUCT_SIDE[device_type()])
+    product, product_flop = device_product()
     call_seconds, product_seconds = time_alternately(
         lambda: forward(images), product, warmup, repeats
     )
@@ -94,6 +94,11 @@ def network_and_flop(model, shape_arguments, input_shape, graph, precision):
         return plain, flop
     network, _ = inference.build(model, shape_arguments, precision, graph == "constants")
     return tf.function(lambda images: network(images, training=False), signature), flop
+
+
+def device_product():
+    """`matrix_product` of a side that keeps this process's device busy."""
+    return matrix_product(PRODUCT_SIDE[device_type()])
 
 
 def matrix_product(side):

@@ -58,9 +58,7 @@ def measure_steps(network, step, batch_size, warmup, repeats, records=None):
         batches = _batches(opened, model, coder, batch_size)
     else:
         batches = itertools.repeat(random_batch(model, coder, network["num_classes"], batch_size))
-    product, product_flop = benchmark_measure.matrix_product(
-        benchmark_measure.PRODUCT_SIDE[benchmark_measure.device_type()]
-    )
+    product, product_flop = benchmark_measure.device_product()
     steps, waits, products = _time_steps(train_step, iter(batches), product, warmup, repeats)
     return {
         "network": network,
