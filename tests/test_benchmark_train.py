@@ -1,6 +1,7 @@
 """Benchmarks of the training step: their arithmetic by hand, their batch, their commands."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -72,7 +73,41 @@ def test_records_are_read_and_their_classes_count(small_product, eagerly, tiny_d
     result = json.loads(report.read_text())
     assert result["network"]["num_classes"] == 21
     assert result["input"] == str(records)
-    assert 0 <= result["summary"]["share_waiting"] < 1
+    assert len(result["product_seconds"]) == 2 * benchmark_steps._PRODUCTS_OF_A_BLOCK
+
+
+def _logged(log, by_turns):
+    """What `time_steps` answers of a slow input, and a letter for each thing it does."""
+
+    def batches():
+        while True:
+            log.append("b")
+            time.sleep(0.02)
+            yield None
+
+    work = {"train_step": lambda batch: log.append("s"), "product": lambda: log.append("p")}
+    return benchmark_steps.time_steps(
+        batches=batches(), warmup=1, repeats=3, by_turns=by_turns, **work
+    )
+
+
+def test_products_take_turns_with_steps_on_one_batch_and_leave_an_input_alone():
+    turns, blocks = [], []
+    by_turns = _logged(turns, by_turns=True)
+    assert "".join(turns) == "p" + 4 * "bsp"
+    assert len(by_turns["step_seconds"]) == len(by_turns["wait_seconds"]) == 3
+    apart = _logged(blocks, by_turns=False)
+    block = "p" * benchmark_steps._PRODUCTS_OF_A_BLOCK
+    assert "".join(blocks) == "p" + block + 4 * "bs" + block
+    assert len(apart["product_seconds"]) == 2 * len(block)
+
+
+def test_waiting_for_a_slow_input_is_told():
+    """It sleeps 0.02 s for each batch, beside steps that do nothing."""
+    seconds = _logged([], by_turns=False)
+    measured = {"batch_size": 1, "step_flop": 1, "product_flop": 1, **seconds}
+    assert min(seconds["wait_seconds"]) >= 0.02
+    assert benchmark_train.summarise(measured)["share_waiting"] > 0.5
 
 
 def test_parts_that_do_not_divide_the_batch_are_refused(capsys):

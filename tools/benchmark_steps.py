@@ -18,6 +18,7 @@ from tools.benchmark_train import FLOP_OF_A_STEP
 # Prior boxes that show an object: about as many as a picture of VOC has.
 _POSITIVES = 20
 _SEED = 0
+_PRODUCTS_OF_A_BLOCK = 10
 
 
 def measure_steps(network, step, batch_size, warmup, repeats, records=None):
@@ -59,7 +60,7 @@ def measure_steps(network, step, batch_size, warmup, repeats, records=None):
     else:
         batches = itertools.repeat(random_batch(model, coder, network["num_classes"], batch_size))
     product, product_flop = benchmark_measure.device_product()
-    steps, waits, products = _time_steps(train_step, iter(batches), product, warmup, repeats)
+    seconds = time_steps(train_step, batches, product, warmup, repeats, by_turns=not opened)
     return {
         "network": network,
         "step": step,
@@ -67,10 +68,8 @@ def measure_steps(network, step, batch_size, warmup, repeats, records=None):
         "input": str(records) if records else "one random batch",
         "warmup": warmup,
         "step_flop": flop,
-        "step_seconds": steps,
-        "wait_seconds": waits,
         "product_flop": product_flop,
-        "product_seconds": products,
+        **seconds,
         "environment": benchmark_measure.environment(),
     }
 
@@ -131,16 +130,38 @@ def _batches(opened, model, coder, batch_size):
     return training_dataset(opened, settings)
 
 
-def _time_steps(train_step, batches, product, warmup, repeats):
-    """Seconds of each step that counts, of waiting for its batch, and of the products between."""
+def time_steps(train_step, batches, product, warmup, repeats, by_turns):
+    """Time steps on an iterable of batches, and a matrix product.
+
+    By turns, a product follows each step. Else they run in one block before the first batch is
+    asked for and one behind the last step: between steps a product would give the input time to
+    fill its buffer, and take its processors.
+
+    Returns:
+      dict: seconds of each step that counts, `step_seconds`; of waiting for its batch,
+      `wait_seconds`; of each product, `product_seconds`.
+    """
+    between, block = (1, 0) if by_turns else (0, _PRODUCTS_OF_A_BLOCK)
     bar = progress_bar(warmup + repeats, "steps")
     steps, waits, products = [], [], []
+
+    def time_products(number):
+        products.extend(benchmark_measure.seconds_of(product) for _ in range(number))
+
+    product()
+    time_products(block)
+    batches = iter(batches)
     for done in range(1, warmup + repeats + 1):
         began = time.perf_counter()
         batch = next(batches)
         waits.append(time.perf_counter() - began)
         steps.append(benchmark_measure.seconds_of(functools.partial(train_step, batch)))
-        products.append(benchmark_measure.seconds_of(product))
+        time_products(between)
         bar.update(done)
     bar.finish()
-    return steps[warmup:], waits[warmup:], products[warmup:]
+    time_products(block)
+    return {
+        "step_seconds": steps[warmup:],
+        "wait_seconds": waits[warmup:],
+        "product_seconds": products,
+    }

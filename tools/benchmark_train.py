@@ -40,7 +40,9 @@ def _add_train_command(commands):
         "train",
         help="training steps, with random weights",
         description="Time training steps of a network with random weights on one random batch, "
-        "or on records, and a large float32 matrix product in between: the machine's limit.",
+        "or on records, and a large float32 matrix product, the machine's limit: between the "
+        "steps, with --records before and after all of them. While the first step is compiled, "
+        "records fill a buffer of batches, which --warmup should use up.",
         epilog="example: python -m tools.benchmark train --x4 --batch_size 4",
     )
     parser.set_defaults(command=train)
