@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from blitznet.evaluation import Evaluation
 from coco_fixture import SIZE, annotation, crowd, image, write_coco, write_json, write_picture
 from datasets import coco, records, voc
 from datasets.info import VOC
@@ -49,15 +51,34 @@ def test_figures_of_encoding_by_hand():
     assert found["share"] == pytest.approx(2 / 3)
 
 
-def test_evaluation_is_measured_end_to_end(tiny_data, tmp_path):
+def test_evaluation_is_measured_end_to_end(tiny_data, tmp_path, monkeypatch, capsys):
+    """Every turn adds every picture and sums up each time through the set, which takes its time."""
+    counted = {"add": 0, "scores": 0}
+
+    def count(name, seconds):
+        plain = getattr(Evaluation, name)
+
+        def counting(meter, *arguments):
+            counted[name] += 1
+            time.sleep(seconds)
+            return plain(meter, *arguments)
+
+        monkeypatch.setattr(Evaluation, name, counting)
+
+    count("add", 0)
+    count("scores", 0.3)
     report = tmp_path / "report.json"
     path = next(iter(sorted((tiny_data / "records").glob("*-seg.json"))))
-    flags = ["--copies", "2", "--rounds", "1", "--batch_size", "4", "--json", str(report)]
+    flags = ["--copies", "2", "--rounds", "2", "--batch_size", "4", "--json", str(report)]
     assert benchmark.main(["evaluate", "--records", str(path), *flags, *MODEL]) == 0
     found = json.loads(report.read_text())
     assert found["pictures"] == 2 * records.read_json(path, "").images
-    (network,), (evaluation,) = found["seconds"]["network"], found["seconds"]["evaluation"]
-    assert found["summary"]["ratio"] == network / evaluation
+    assert counted == {"add": found["pictures"] * (2 + 1), "scores": 2 * (2 + 1)}
+    seconds = found["seconds"]
+    assert len(seconds["network"]) == len(seconds["evaluation"]) == 2
+    assert min(seconds["after_last_picture"]) >= 0.3 and min(seconds["evaluation"]) >= 0.6
+    shown = capsys.readouterr().out
+    assert "resnet18_half 64, detect and segment, 21 classes" in shown and str(path) in shown
 
 
 def test_a_run_is_measured_on_records_of_its_classes_alone(

@@ -9,6 +9,7 @@ from tabulate import tabulate
 
 import config
 from blitznet import choices
+from tools import benchmark_report
 
 # Of the network's forward pass: the trained graph itself, `inference.build`'s, and the same with
 # constants for weights.
@@ -185,11 +186,7 @@ def rows(measured):
         ("after the network / network", f"{summary['after_network']:.3f}"),
         ("GFLOP/s of a matrix product", f"{summary['limit_gflop_per_second']:.1f}"),
         ("network, share of that limit", f"{summary['share_of_limit']:.3f}"),
-        (
-            "network",
-            f"{shape['trunk']} {shape['image_size']}{' x4' if shape['x4'] else ''}, "
-            f"{shape['num_classes']} classes",
-        ),
+        ("network", benchmark_report.network_text(shape)),
         ("graph", measured["graph"]),
         ("batch size", str(measured["batch_size"])),
         ("precision", f"{measured['precision']}, of the product {where['precision']}"),

@@ -14,6 +14,7 @@ from tabulate import tabulate
 
 import config
 import paths
+from tools import benchmark_report
 
 # Of the forward pass; the backward pass computes gradients of inputs and of kernels.
 FLOP_OF_A_STEP = 3
@@ -199,7 +200,7 @@ def table_rows(measured):
         ("share of that limit", f"{summary['share_of_limit']:.3f}"),
         ("share waited for input", f"{summary['share_waiting']:.3f}"),
         ("peak memory, GiB", f"{measured['peak_memory_bytes'] / 2**30:.2f}"),
-        ("network", f"{shape['trunk']} {shape['image_size']}{' x4' if shape['x4'] else ''}"),
+        ("network", benchmark_report.network_text(shape)),
         ("batch size", f"{measured['batch_size']} in {step['accumulate']} parts"),
         ("input", measured["input"]),
         ("mixed precision", step["mixed_precision"]),
