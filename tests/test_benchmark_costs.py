@@ -3,9 +3,7 @@
 import io
 import json
 import shutil
-import subprocess
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -169,25 +167,22 @@ def test_rows_of_the_cost_table_change_settings_that_there_are():
 
 
 def test_a_row_that_fails_is_told_and_the_others_are_shown(tmp_path, capsys, monkeypatch):
-    def run(command, cwd):
-        setting = json.loads(command[-2])
+    def measure_apart(measure, setting, repeats):
         if setting["num_classes"] == 1203:
-            return subprocess.CompletedProcess(command, -9)
+            return {"error": "killed"}
         if setting["image_size"] == 512:
-            return subprocess.CompletedProcess(command, 3)
-        Path(command[-1]).write_text(json.dumps({**setting, "network_ms": 41.5}))
-        return subprocess.CompletedProcess(command, 0)
+            return {"error": "ValueError: wrong"}
+        return {"network_ms": 41.5}
 
-    monkeypatch.setattr(benchmark_cost.subprocess, "run", run)
+    monkeypatch.setattr(benchmark_cost, "measure_apart", measure_apart)
     report = tmp_path / "report.json"
     rows = ["1203 classes", "512", "x4"]
     assert benchmark.main(["cost", "--rows", *rows, "--json", str(report)]) == 1
     shown = capsys.readouterr()
-    killed, failed = "exit code -9 (killed, for want of memory as a rule)", "exit code 3 ("
-    error = shown.err.splitlines()[-1]
-    assert error.startswith(f"error: 2 of 3 rows failed; 1203 classes: {killed}; 512: {failed}")
+    error = "error: 2 of 3 failed; 1203 classes: killed; 512: ValueError: wrong"
+    assert shown.err.splitlines()[-1] == error
     table = {line.split("  ")[0]: line for line in shown.out.splitlines()}
-    assert killed in table["1203 classes"] and failed in table["512"] and "41.5" in table["x4"]
+    assert "killed" in table["1203 classes"] and "wrong" in table["512"] and "41.5" in table["x4"]
     written = json.loads(report.read_text())["rows"]
     assert [row.get("network_ms") for row in written] == [None, None, 41.5]
     assert ["error" in row for row in written] == [True, True, False]
@@ -207,4 +202,4 @@ def test_a_row_of_the_cost_table_is_measured(monkeypatch):
     assert min(found[f"{part}_ms"] for part in ("network", "nms", "matching", "losses")) > 0
     assert 0 < found["inference_mb"] <= found["peak_mb"]
     # The peak is the network's: the three matrices of the product come to 201 MB.
-    assert benchmark_cost_row._peak_mb() > found["peak_mb"] + 100
+    assert benchmark_measure.peak_memory() / 1e6 > found["peak_mb"] + 100

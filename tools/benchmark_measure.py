@@ -2,6 +2,7 @@
 
 import os
 import platform
+import resource
 import sys
 import time
 from importlib import metadata
@@ -154,6 +155,14 @@ def seconds_of(call):
     # A GPU still works when the call has returned.
     tf.test.experimental.sync_devices()
     return time.perf_counter() - began
+
+
+def peak_memory():
+    """The most memory that this process has had, in bytes: the GPU's where there is one."""
+    if device_type() == "GPU":
+        return tf.config.experimental.get_memory_info("GPU:0")["peak"]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def environment():

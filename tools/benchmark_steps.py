@@ -41,20 +41,11 @@ def measure_steps(network, step, batch_size, warmup, repeats, records=None):
       ValueError: arguments do not go together, or `records` are not what they should be.
       OSError: `records` cannot be read.
     """
-    keras.utils.set_random_seed(_SEED)
     opened = _open(records)
     if opened:
         network = {**network, "num_classes": len(opened[0].class_names) + 1}
-    model, coder = _build(network, step)
+    model, coder, train_step = _build(network, step)
     flop = FLOP_OF_A_STEP * _forward_flop(model, batch_size)
-    scale = LossScale() if step["mixed_precision"] == "float16" else None
-    train_step = engine.make_train_step(
-        model,
-        optim.build_optimizer("adam", model, loss_scale=scale),
-        coder,
-        prior_loss=make_detection_loss("softmax", "smooth_l1", coder, fixed_shapes=step["xla"]),
-        settings=engine.StepSettings(step["accumulate"], step["clip_norm"], step["xla"]),
-    )
     if opened:
         batches = _batches(opened, model, coder, batch_size)
     else:
@@ -70,6 +61,22 @@ def measure_steps(network, step, batch_size, warmup, repeats, records=None):
         "step_flop": flop,
         "product_flop": product_flop,
         **seconds,
+        "environment": benchmark_measure.environment(),
+    }
+
+
+def peak_of_steps(network, step, batch_size):
+    """Peak memory of this process after two steps on a random batch; see `measure_steps`.
+
+    Returns:
+      dict: `peak_memory_bytes`, `environment`.
+    """
+    model, coder, train_step = _build(network, step)
+    batch = random_batch(model, coder, network["num_classes"], batch_size)
+    for _ in range(2):
+        benchmark_measure.seconds_of(functools.partial(train_step, batch))
+    return {
+        "peak_memory_bytes": benchmark_measure.peak_memory(),
         "environment": benchmark_measure.environment(),
     }
 
@@ -98,12 +105,24 @@ def random_batch(model, coder, num_classes, batch_size):
 
 
 def _build(network, step):
+    """`(model, coder, train step)` of random weights."""
+    keras.utils.set_random_seed(_SEED)
     precision = step["mixed_precision"]
-    return runs.build(
+    model, coder = runs.build(
         {"model": runs.full_shape(network)},
         weight_decay=5e-5,
         precision="float32" if precision == "none" else precision,
     )
+    train_step = engine.make_train_step(
+        model,
+        optim.build_optimizer(
+            "adam", model, loss_scale=LossScale() if precision == "float16" else None
+        ),
+        coder,
+        prior_loss=make_detection_loss("softmax", "smooth_l1", coder, fixed_shapes=step["xla"]),
+        settings=engine.StepSettings(step["accumulate"], step["clip_norm"], step["xla"]),
+    )
+    return model, coder, train_step
 
 
 def _forward_flop(model, batch_size):
