@@ -1,7 +1,9 @@
 """The benchmarks of evaluation, encoding and cost: arithmetic by hand, and small real runs."""
 
+import functools
 import io
 import json
+import os
 import shutil
 import time
 
@@ -23,6 +25,7 @@ from tools import (
     benchmark_evaluate,
     benchmark_measure,
 )
+from turns import tell
 
 
 def test_figures_of_evaluation_by_hand():
@@ -150,15 +153,34 @@ def test_what_is_timed_writes_cocos_records_and_its_limit_picture_and_map(tmp_pa
 def test_encoding_is_measured_in_processes(tmp_path, capsys):
     write_coco(tmp_path, "val2017", ids=(1,))
     report = tmp_path / "report.json"
-    flags = ["--split", "val2017", "--workers", "1", "--pictures", "2", "--rounds", "1"]
+    flags = ["--split", "val2017", "--workers", "2", "--pictures", "2", "--rounds", "1"]
     command = ["encode", "--dataset", "coco", "--data_root", str(tmp_path), *flags]
     assert benchmark.main([*command, "--json", str(report)]) == 0
     assert "coco, CPU" in capsys.readouterr().out
     found = json.loads(report.read_text())
     (row,) = found["of"]
     (encoding,), (limit,) = row["seconds"]["encode"], row["seconds"]["limit"]
-    assert (found["dataset"], row["summary"]["workers"]) == ("coco", 1)
+    assert (found["dataset"], row["summary"]["workers"]) == ("coco", 2)
     assert row["summary"]["share"] == limit / encoding
+
+
+def test_every_worker_takes_part_in_every_turn(tmp_path):
+    """The turn that does not count among them, in which each loads what it needs."""
+    work = functools.partial(tell, tmp_path)
+    found = benchmark_encode.measure({"encode": work, "limit": work}, 5, workers=2, rounds=3)
+    told = {int(path.name): path.read_text().splitlines() for path in tmp_path.iterdir()}
+    assert len(told) == 2 and os.getpid() not in told
+    assert [len(set(folders)) for folders in told.values()] == [2 * (3 + 1)] * 2
+    assert [len(seconds) for seconds in found["seconds"].values()] == [3, 3]
+
+
+def test_a_split_without_pictures_is_named(tmp_path, capsys):
+    path = tmp_path / "coco" / "annotations" / "instances_val2017.json"
+    write_json(path, [], [])
+    (tmp_path / "coco" / "val2017").mkdir()
+    flags = ["--dataset", "coco", "--split", "val2017", "--data_root", str(tmp_path)]
+    assert benchmark.main(["encode", *flags]) == 1
+    assert f"{path} has no picture to encode" in capsys.readouterr().err
 
 
 def test_rows_of_the_cost_table_change_settings_that_there_are():

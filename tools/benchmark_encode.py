@@ -97,6 +97,8 @@ def coco_works(root, split, count):
     coco_dir, record_set = paths.coco_dir(root), CocoSet(split or "train2017", True)
     annotations = coco.read_split(coco_dir, record_set)
     folder = coco.picture_folder(coco_dir, record_set.image_folder)
+    if not annotations.pictures:
+        raise ValueError(f"{annotations.path} has no picture to encode: give another --split")
     pictures = _repeated(list(annotations.pictures.items()), count)
     known = {"folder": folder, "annotations": annotations.path, "info": coco.COCO}
     read = functools.partial(coco.read_example, **known, segmentation=True)
@@ -112,25 +114,37 @@ def _repeated(pictures, count):
 
 
 def measure(works, pictures, workers, rounds):
-    """Turns of `workers` processes, each of which does each work of `voc_works`.
+    """Turns of `workers` processes, each of which does each work of `voc_works`, at once.
 
     Returns:
       dict for JSON: `seconds` of each turn of "encode" and "limit"; `summary`, see `summarise`.
     """
     context = multiprocessing.get_context("spawn")
     seconds = {name: [] for name in works}
-    with ProcessPoolExecutor(workers, context) as pool:
+    together = context.Barrier(workers)
+    with ProcessPoolExecutor(workers, context, _enter_worker, (together,)) as pool:
         for number in range(rounds + 1):
             for name, work in works.items():
                 # A folder for each turn: to overwrite a file would be to wait for its blocks.
                 with contextlib.ExitStack() as stack:
                     places = [tempfile.TemporaryDirectory() for _ in range(workers)]
                     folders = [stack.enter_context(place) for place in places]
-                    spans = list(pool.map(work, folders))
+                    spans = list(pool.map(_work_together, [work] * workers, folders))
                 if number:
                     ends, begins = max(end for _, end in spans), min(begin for begin, _ in spans)
                     seconds[name].append(ends - begins)
     return {"seconds": seconds, "summary": summarise(seconds, workers, pictures)}
+
+
+def _enter_worker(together):
+    global _together
+    _together = together
+
+
+def _work_together(work, folder):
+    """`work(folder)`, once every process of the pool has such a task: none gets two of a turn."""
+    _together.wait()
+    return work(folder)
 
 
 def encode_pictures(read, pictures, class_names, folder):
