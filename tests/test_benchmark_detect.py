@@ -62,6 +62,17 @@ def test_a_run_is_measured(tiny_archive, capsys):
     assert "resnet18_half 64" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("command", [["detect"], ["evaluate", "--records", "RECORDS"]])
+def test_flags_that_a_runs_own_network_would_pass_over_are_refused(
+    command, tiny_data, tiny_archive, capsys
+):
+    records = str(tiny_data / "records" / "voc12-val-seg.json")
+    flags = [records if word == "RECORDS" else word for word in command]
+    given = ["--x4", "--detect", "--trunk", "resnet18"]
+    assert benchmark.main([*flags, "--run", str(tiny_archive / "r"), *given]) == 1
+    assert "error: --trunk, --x4, --detect: " in capsys.readouterr().err
+
+
 def test_the_trained_graph_has_one_precision(capsys):
     assert benchmark.main([*FLAGS, "--graph", "trained", "--precision", "bfloat16"]) == 1
     assert "needs --graph inference or constants" in capsys.readouterr().err

@@ -10,6 +10,7 @@ from tabulate import tabulate
 import config
 from blitznet import choices
 from tools import benchmark_report
+from tools.network_flags import refuse_model_flags
 
 # Of the network's forward pass: the trained graph itself, `inference.build`'s, and the same with
 # constants for weights.
@@ -48,7 +49,10 @@ def add_command(commands):
     parser.set_defaults(command=detect)
     count = config.number_in(1, kind=int)
     parser.add_argument(
-        "--run", type=Path, metavar="DIR", help="folder of a run: its network, newest weights"
+        "--run",
+        type=Path,
+        metavar="DIR",
+        help="folder of a run: its network, newest weights; no flag of the model goes with it",
     )
 
     def add(flag, default, help):
@@ -88,6 +92,7 @@ def _network(args):
     from tools import benchmark_measure
 
     if args.run:
+        refuse_model_flags(args)
         model, coder, description, _ = runs.load(args.run)
         return model, coder, description["model"]
     shape = runs.full_shape(dataclasses.asdict(config.model_config(args)))

@@ -9,6 +9,7 @@ from tabulate import tabulate
 
 import config
 from tools import benchmark_report
+from tools.network_flags import refuse_model_flags
 
 
 def add_command(commands):
@@ -28,7 +29,10 @@ def add_command(commands):
         "--records", required=True, type=Path, metavar="FILE", help=".json of a set of records"
     )
     parser.add_argument(
-        "--run", type=Path, metavar="DIR", help="folder of a run: its network, newest weights"
+        "--run",
+        type=Path,
+        metavar="DIR",
+        help="folder of a run: its network, newest weights; no flag of the model goes with it",
     )
 
     def add(flag, default, help):
@@ -75,6 +79,7 @@ class Turns:
 
         self._info = records.read_json(args.records, "write the set again")
         if args.run:
+            refuse_model_flags(args)
             self._model, coder, description, _ = runs.load(args.run)
             self.shape = runs.full_shape(description["model"])
             _check_classes(args, description["class_names"], self._info.class_names)
