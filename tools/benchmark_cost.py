@@ -8,8 +8,7 @@ from tabulate import tabulate
 import config
 from tools.benchmark_apart import measure_apart, require_all
 
-# Of the network: image size, x4, batch size, classes, objects of a picture. Each row but the first
-# changes one thing.
+# What each row changes of `BASE`.
 ROWS = {
     "base": {},
     "512": {"image_size": 512},
