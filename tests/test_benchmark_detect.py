@@ -2,8 +2,11 @@
 
 import json
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
+from blitznet import runs
 from tiny_run import MODEL
 from tools import benchmark, benchmark_detect, benchmark_measure
 
@@ -45,6 +48,19 @@ def test_parts_of_the_tasks_are_measured(tmp_path, flags, parts):
     found = json.loads(report.read_text())
     assert found["seconds"].keys() == {*parts, "product"}
     assert all(len(seconds) == 2 for seconds in found["seconds"].values())
+
+
+@pytest.mark.parametrize("graph", benchmark_detect.GRAPHS)
+def test_what_is_timed_answers_as_the_run(tiny_archive, graph):
+    """Every graph of a run's network, within what folding batch norm may change."""
+    model, _, description, _ = runs.load(tiny_archive / "r")
+    shape, input_shape = description["model"], (2, *model.input_shape[1:])
+    forward, _ = benchmark_measure.network_and_flop(model, shape, input_shape, graph, "float32")
+    images = tf.random.stateless_uniform(input_shape, (1, 2))
+    found, expected = forward(images), model(images, training=False)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, atol=1e-4 * np.std(value))
 
 
 def test_all_graphs_are_counted_as_the_trained_one(tmp_path):

@@ -3,11 +3,13 @@
 import json
 import os
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from blitznet import keys
+from datasets.records import read_json
 from tiny_run import MODEL
 from tools import benchmark, benchmark_measure, benchmark_steps, benchmark_train
 from tools.benchmark_apart import measure_apart
@@ -110,6 +112,14 @@ def test_waiting_for_a_slow_input_is_told():
     measured = {"batch_size": 1, "step_flop": 1, "product_flop": 1, **seconds}
     assert min(seconds["wait_seconds"]) >= 0.02
     assert benchmark_train.summarise(measured)["share_waiting"] > 0.5
+
+
+def test_the_ignored_label_of_the_records_counts(tiny_data):
+    """Pictures without masks are ignored where nothing of them is seen, by the set's own label."""
+    info = read_json(tiny_data / "records" / "voc12-train.json", "")
+    batches = benchmark_steps._batches([replace(info, ignore_label=77)], *toy(), 8)
+    masks = [batch[keys.MASK].numpy() for batch in batches.take(2)]
+    assert 77 in np.unique(masks)
 
 
 def test_parts_that_do_not_divide_the_batch_are_refused(capsys):

@@ -144,7 +144,12 @@ def _batches(opened, model, coder, batch_size):
     from datasets.pipeline import TrainingInput, training_dataset
 
     settings = TrainingInput(
-        model.input_shape[1], segmentation_side(model), coder, batch_size, seed=_SEED
+        model.input_shape[1],
+        segmentation_side(model),
+        coder,
+        batch_size,
+        ignore_label=opened[0].ignore_label,
+        seed=_SEED,
     )
     return training_dataset(opened, settings)
 
