@@ -30,10 +30,11 @@ def add_command(commands):
     parser = commands.add_parser(
         "cost",
         help="time and memory by image size, batch, priors, classes and objects",
-        description="Time the network, NMS, matching and losses apart, each row in a process of "
-        "its own, which also gives its peak memory. Random weights, detection and segmentation "
-        "by resnet50; NMS has the most boxes of every class that can enter it. All of it takes "
-        "some minutes.",
+        description="Print, for each row, the median ms of a call of network, NMS, matching and "
+        "losses, the network's share of a large float32 matrix product, the machine's limit, and "
+        "the peak of memory in MB (a GPU's own where there is one), each in a process of its own. "
+        "Random weights, detection and segmentation by resnet50; NMS has the most boxes of every "
+        "class that can enter it. All of it takes some minutes.",
         epilog="example: python -m tools.benchmark cost --rows base 'batch 4' --json cost.json",
     )
     parser.set_defaults(command=cost)
