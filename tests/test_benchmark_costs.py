@@ -174,15 +174,6 @@ def test_every_worker_takes_part_in_every_turn(tmp_path):
     assert [len(seconds) for seconds in found["seconds"].values()] == [3, 3]
 
 
-def test_a_split_without_pictures_is_named(tmp_path, capsys):
-    path = tmp_path / "coco" / "annotations" / "instances_val2017.json"
-    write_json(path, [], [])
-    (tmp_path / "coco" / "val2017").mkdir()
-    flags = ["--dataset", "coco", "--split", "val2017", "--data_root", str(tmp_path)]
-    assert benchmark.main(["encode", *flags]) == 1
-    assert f"{path} has no picture to encode" in capsys.readouterr().err
-
-
 def test_rows_of_the_cost_table_change_settings_that_there_are():
     for row in benchmark_cost.ROWS.values():
         assert row.keys() <= benchmark_cost.BASE.keys()

@@ -97,8 +97,6 @@ def coco_works(root, split, count):
     coco_dir, record_set = paths.coco_dir(root), CocoSet(split or "train2017", True)
     annotations = coco.read_split(coco_dir, record_set)
     folder = coco.picture_folder(coco_dir, record_set.image_folder)
-    if not annotations.pictures:
-        raise ValueError(f"{annotations.path} has no picture to encode: give another --split")
     pictures = _repeated(list(annotations.pictures.items()), count)
     known = {"folder": folder, "annotations": annotations.path, "info": coco.COCO}
     read = functools.partial(coco.read_example, **known, segmentation=True)
