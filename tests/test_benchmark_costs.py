@@ -1,16 +1,18 @@
 """The benchmarks of evaluation, encoding and cost: arithmetic by hand, and small real runs."""
 
+import functools
 import io
 import json
+import os
 import shutil
-import subprocess
-from pathlib import Path
+import time
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
+from blitznet.evaluation import Evaluation
 from coco_fixture import SIZE, annotation, crowd, image, write_coco, write_json, write_picture
 from datasets import coco, records, voc
 from datasets.info import VOC
@@ -21,7 +23,9 @@ from tools import (
     benchmark_cost_row,
     benchmark_encode,
     benchmark_evaluate,
+    benchmark_measure,
 )
+from turns import tell
 
 
 def test_figures_of_evaluation_by_hand():
@@ -48,15 +52,34 @@ def test_figures_of_encoding_by_hand():
     assert found["share"] == pytest.approx(2 / 3) and found["pillow_share"] == 1
 
 
-def test_evaluation_is_measured_end_to_end(tiny_data, tmp_path):
+def test_evaluation_is_measured_end_to_end(tiny_data, tmp_path, monkeypatch, capsys):
+    """Every turn adds every picture and sums up each time through the set, which takes its time."""
+    counted = {"add": 0, "scores": 0}
+
+    def count(name, seconds):
+        plain = getattr(Evaluation, name)
+
+        def counting(meter, *arguments):
+            counted[name] += 1
+            time.sleep(seconds)
+            return plain(meter, *arguments)
+
+        monkeypatch.setattr(Evaluation, name, counting)
+
+    count("add", 0)
+    count("scores", 0.3)
     report = tmp_path / "report.json"
     path = next(iter(sorted((tiny_data / "records").glob("*-seg.json"))))
-    flags = ["--copies", "2", "--rounds", "1", "--batch_size", "4", "--json", str(report)]
+    flags = ["--copies", "2", "--rounds", "2", "--batch_size", "4", "--json", str(report)]
     assert benchmark.main(["evaluate", "--records", str(path), *flags, *MODEL]) == 0
     found = json.loads(report.read_text())
     assert found["pictures"] == 2 * records.read_json(path, "").images
-    (network,), (evaluation,) = found["seconds"]["network"], found["seconds"]["evaluation"]
-    assert found["summary"]["ratio"] == network / evaluation
+    assert counted == {"add": found["pictures"] * (2 + 1), "scores": 2 * (2 + 1)}
+    seconds = found["seconds"]
+    assert len(seconds["network"]) == len(seconds["evaluation"]) == 2
+    assert min(seconds["after_last_picture"]) >= 0.3 and min(seconds["evaluation"]) >= 0.6
+    shown = capsys.readouterr().out
+    assert "resnet18_half 64, detect and segment, 21 classes" in shown and str(path) in shown
 
 
 def test_a_run_is_measured_on_records_of_its_classes_alone(
@@ -139,15 +162,25 @@ def test_what_is_timed_writes_cocos_records_and_its_limit_picture_and_map(tmp_pa
 def test_encoding_is_measured_in_processes(tmp_path, capsys):
     write_coco(tmp_path, "val2017", ids=(1,))
     report = tmp_path / "report.json"
-    flags = ["--split", "val2017", "--workers", "1", "--pictures", "2", "--rounds", "1"]
+    flags = ["--split", "val2017", "--workers", "2", "--pictures", "2", "--rounds", "1"]
     command = ["encode", "--dataset", "coco", "--data_root", str(tmp_path), *flags]
     assert benchmark.main([*command, "--json", str(report)]) == 0
     assert "coco, CPU" in capsys.readouterr().out
     found = json.loads(report.read_text())
     (row,) = found["of"]
     (encoding,), (limit,) = row["seconds"]["encode"], row["seconds"]["limit"]
-    assert (found["dataset"], row["summary"]["workers"]) == ("coco", 1)
+    assert (found["dataset"], row["summary"]["workers"]) == ("coco", 2)
     assert row["summary"]["share"] == limit / encoding
+
+
+def test_every_worker_takes_part_in_every_turn(tmp_path):
+    """The turn that does not count among them, in which each loads what it needs."""
+    work = functools.partial(tell, tmp_path)
+    found = benchmark_encode.measure({"encode": work, "limit": work}, 5, workers=2, rounds=3)
+    told = {int(path.name): path.read_text().splitlines() for path in tmp_path.iterdir()}
+    assert len(told) == 2 and os.getpid() not in told
+    assert [len(set(folders)) for folders in told.values()] == [2 * (3 + 1)] * 2
+    assert [len(seconds) for seconds in found["seconds"].values()] == [3, 3]
 
 
 def test_rows_of_the_cost_table_change_settings_that_there_are():
@@ -156,25 +189,22 @@ def test_rows_of_the_cost_table_change_settings_that_there_are():
 
 
 def test_a_row_that_fails_is_told_and_the_others_are_shown(tmp_path, capsys, monkeypatch):
-    def run(command, cwd):
-        setting = json.loads(command[-2])
+    def measure_apart(measure, setting, repeats):
         if setting["num_classes"] == 1203:
-            return subprocess.CompletedProcess(command, -9)
+            return {"error": "killed"}
         if setting["image_size"] == 512:
-            return subprocess.CompletedProcess(command, 3)
-        Path(command[-1]).write_text(json.dumps({**setting, "network_ms": 41.5}))
-        return subprocess.CompletedProcess(command, 0)
+            return {"error": "ValueError: wrong"}
+        return {"network_ms": 41.5}
 
-    monkeypatch.setattr(benchmark_cost.subprocess, "run", run)
+    monkeypatch.setattr(benchmark_cost, "measure_apart", measure_apart)
     report = tmp_path / "report.json"
     rows = ["1203 classes", "512", "x4"]
     assert benchmark.main(["cost", "--rows", *rows, "--json", str(report)]) == 1
     shown = capsys.readouterr()
-    killed, failed = "exit code -9 (killed, for want of memory as a rule)", "exit code 3 ("
-    error = shown.err.splitlines()[-1]
-    assert error.startswith(f"error: 2 of 3 rows failed; 1203 classes: {killed}; 512: {failed}")
+    error = "error: 2 of 3 failed; 1203 classes: killed; 512: ValueError: wrong"
+    assert shown.err.splitlines()[-1] == error
     table = {line.split("  ")[0]: line for line in shown.out.splitlines()}
-    assert killed in table["1203 classes"] and failed in table["512"] and "41.5" in table["x4"]
+    assert "killed" in table["1203 classes"] and "wrong" in table["512"] and "41.5" in table["x4"]
     written = json.loads(report.read_text())["rows"]
     assert [row.get("network_ms") for row in written] == [None, None, 41.5]
     assert ["error" in row for row in written] == [True, True, False]
@@ -184,3 +214,18 @@ def test_objects_of_the_cost_table_have_area_and_a_class():
     boxes, labels = benchmark_cost_row._objects(2, 300, 21)
     assert boxes.shape == (2, 300, 4) and np.all(boxes[..., 2:] > boxes[..., :2])
     assert set(np.unique(labels)) == set(range(1, 21))
+
+
+@pytest.mark.slow
+def test_a_row_of_the_cost_table_is_measured(monkeypatch):
+    made, plain = [], benchmark_measure.matrix_product
+    monkeypatch.setattr(
+        benchmark_measure, "matrix_product", lambda side: made.append(side) or plain(32)
+    )
+    monkeypatch.setattr(benchmark_measure, "peak_memory", lambda: 2e6 if made else 1e6)
+    found = benchmark_cost_row.measure(64, False, 1, 4, 2, 1)
+    assert (found["image_size"], found["num_classes"], found["objects"]) == (64, 4, 2)
+    assert min(found[f"{part}_ms"] for part in ("network", "nms", "matching", "losses")) > 0
+    # The matrices of the product are none of the network's memory.
+    assert found["inference_mb"] == found["peak_mb"] == 1
+    assert made == [benchmark_measure.PRODUCT_SIDE["CPU"]]

@@ -2,8 +2,11 @@
 
 import json
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
+from blitznet import runs
 from tiny_run import MODEL
 from tools import benchmark, benchmark_detect, benchmark_measure
 
@@ -47,6 +50,19 @@ def test_parts_of_the_tasks_are_measured(tmp_path, flags, parts):
     assert all(len(seconds) == 2 for seconds in found["seconds"].values())
 
 
+@pytest.mark.parametrize("graph", benchmark_detect.GRAPHS)
+def test_what_is_timed_answers_as_the_run(tiny_archive, graph):
+    """Every graph of a run's network, within what folding batch norm may change."""
+    model, _, description, _ = runs.load(tiny_archive / "r")
+    shape, input_shape = description["model"], (2, *model.input_shape[1:])
+    forward, _ = benchmark_measure.network_and_flop(model, shape, input_shape, graph, "float32")
+    images = tf.random.stateless_uniform(input_shape, (1, 2))
+    found, expected = forward(images), model(images, training=False)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, atol=1e-4 * np.std(value))
+
+
 def test_all_graphs_are_counted_as_the_trained_one(tmp_path):
     counted = set()
     for graph in benchmark_detect.GRAPHS:
@@ -60,6 +76,17 @@ def test_a_run_is_measured(tiny_archive, capsys):
     run = tiny_archive / "r"
     assert benchmark.main(["detect", "--run", str(run), "--repeats", "1"]) == 0
     assert "resnet18_half 64" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [["detect"], ["evaluate", "--records", "RECORDS"]])
+def test_flags_that_a_runs_own_network_would_pass_over_are_refused(
+    command, tiny_data, tiny_archive, capsys
+):
+    records = str(tiny_data / "records" / "voc12-val-seg.json")
+    flags = [records if word == "RECORDS" else word for word in command]
+    given = ["--x4", "--detect", "--trunk", "resnet18"]
+    assert benchmark.main([*flags, "--run", str(tiny_archive / "r"), *given]) == 1
+    assert "error: --trunk, --x4, --detect: " in capsys.readouterr().err
 
 
 def test_the_trained_graph_has_one_precision(capsys):

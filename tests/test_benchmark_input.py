@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -50,10 +49,11 @@ def test_the_limit_decodes_every_picture_over_and_over(tiny_data):
     info = records.read_json(tiny_data / "records" / "voc12-train-seg.json", "")
     raw = tf.data.TFRecordDataset(list(info.files))
     examples = [records.parse(record) for record in raw]
-    sizes = [[int(e["height"]), int(e["width"]), 3] for e in examples]
-    items = benchmark_input.bare_decoding([info], 2 * len(sizes), 2).take(2).as_numpy_iterator()
-    for item in items:
-        np.testing.assert_array_equal(item, sizes * 2)
+    sizes = sorted([int(e["height"]), int(e["width"]), 3] for e in examples)
+    # As the pictures come in any order, those of an item may be of the next time through the set.
+    times = 50
+    (item,) = benchmark_input.bare_decoding([info], times * len(sizes)).take(1).as_numpy_iterator()
+    assert sorted(item.tolist())[times // 2 :: times] == sizes
 
 
 def test_the_command_prints_and_writes_the_same(tiny_data, tmp_path, capsys):

@@ -23,6 +23,7 @@ def test_summary_by_hand():
         {
             "requests": 5,
             "requests_per_second": 1.25,
+            "mean_ms": 40,
             "p50_ms": 30,
             "p95_ms": 88,  # rank 0.95 * 4 = 3.8: 40 + 0.8 * 60
             "p99_ms": 97.6,  # rank 3.96: 40 + 0.96 * 60
@@ -105,7 +106,8 @@ def test_load_is_measured_by_clients_with_batching_and_without(model, pictures, 
     assert [(row["batching"], row["clients"]) for row in rows] == expected
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].split() == list(rows[0])
-    assert [line.split()[:3] for line in printed[2:]] == [
+    assert printed[-1].startswith("device CPU, threads ")
+    assert [line.split()[:3] for line in printed[2:-1]] == [
         [row["batching"], str(row["clients"]), str(row["requests"])] for row in rows
     ]
 

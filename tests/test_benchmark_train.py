@@ -1,13 +1,18 @@
 """Benchmarks of the training step: their arithmetic by hand, their batch, their commands."""
 
 import json
+import os
+import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from blitznet import keys
+from datasets.records import read_json
 from tiny_run import MODEL
 from tools import benchmark, benchmark_measure, benchmark_steps, benchmark_train
+from tools.benchmark_apart import measure_apart
 from toy_network import toy
 
 FAST = ["train", *MODEL, "--repeats", "2", "--warmup", "1", "--batch_size", "2"]
@@ -72,7 +77,49 @@ def test_records_are_read_and_their_classes_count(small_product, eagerly, tiny_d
     result = json.loads(report.read_text())
     assert result["network"]["num_classes"] == 21
     assert result["input"] == str(records)
-    assert 0 <= result["summary"]["share_waiting"] < 1
+    assert len(result["product_seconds"]) == 2 * benchmark_steps._PRODUCTS_OF_A_BLOCK
+
+
+def _logged(log, by_turns):
+    """What `time_steps` answers of a slow input, and a letter for each thing it does."""
+
+    def batches():
+        while True:
+            log.append("b")
+            time.sleep(0.02)
+            yield None
+
+    work = {"train_step": lambda batch: log.append("s"), "product": lambda: log.append("p")}
+    return benchmark_steps.time_steps(
+        batches=batches(), warmup=1, repeats=3, by_turns=by_turns, **work
+    )
+
+
+def test_products_take_turns_with_steps_on_one_batch_and_leave_an_input_alone():
+    turns, blocks = [], []
+    by_turns = _logged(turns, by_turns=True)
+    assert "".join(turns) == "p" + 4 * "bsp"
+    assert len(by_turns["step_seconds"]) == len(by_turns["wait_seconds"]) == 3
+    apart = _logged(blocks, by_turns=False)
+    block = "p" * benchmark_steps._PRODUCTS_OF_A_BLOCK
+    assert "".join(blocks) == "p" + block + 4 * "bs" + block
+    assert len(apart["product_seconds"]) == 2 * len(block)
+
+
+def test_waiting_for_a_slow_input_is_told():
+    """It sleeps 0.02 s for each batch, beside steps that do nothing."""
+    seconds = _logged([], by_turns=False)
+    measured = {"batch_size": 1, "step_flop": 1, "product_flop": 1, **seconds}
+    assert min(seconds["wait_seconds"]) >= 0.02
+    assert benchmark_train.summarise(measured)["share_waiting"] > 0.5
+
+
+def test_the_ignored_label_of_the_records_counts(tiny_data):
+    """Pictures without masks are ignored where nothing of them is seen, by the set's own label."""
+    info = read_json(tiny_data / "records" / "voc12-train.json", "")
+    batches = benchmark_steps._batches([replace(info, ignore_label=77)], *toy(), 8)
+    masks = [batch[keys.MASK].numpy() for batch in batches.take(2)]
+    assert 77 in np.unique(masks)
 
 
 def test_parts_that_do_not_divide_the_batch_are_refused(capsys):
@@ -80,31 +127,49 @@ def test_parts_that_do_not_divide_the_batch_are_refused(capsys):
     assert "--accumulate 3 does not divide --batch_size 2" in capsys.readouterr().err
 
 
-def test_memory_asks_a_process_for_each_cell(monkeypatch, tmp_path, capsys):
+def test_memory_asks_a_process_for_each_cell_and_keeps_what_it_has(monkeypatch, tmp_path, capsys):
     asked = []
 
-    def peak(flags, batch_size):
-        asked.append((tuple(flags), batch_size))
-        return len(asked) * 2**30
+    def measure_apart(measure, network, step, batch_size):
+        asked.append((network["image_size"], network["x4"], step["clip_norm"], batch_size))
+        if len(asked) == 6:
+            return {"error": "no memory"}
+        where = {"device": "toaster", "threads": "three"}
+        return {"peak_memory_bytes": len(asked) * 2**30, "environment": where}
 
-    monkeypatch.setattr(benchmark_train, "peak_of_process", peak)
+    monkeypatch.setattr(benchmark_train, "measure_apart", measure_apart)
     report = tmp_path / "report.json"
-    flags = ["--batch_sizes", "1", "2", "--json", str(report), "--", "--accumulate", "1"]
-    assert benchmark.main(["memory", *flags]) == 0
-    more = ("--accumulate", "1")
-    networks = [more, ("--x4", *more), ("--image_size", "512", *more)]
-    assert asked == [(network, size) for network in networks for size in (1, 2)]
+    flags = ["--batch_sizes", "1", "2", "--json", str(report), "--", "--clip_norm", "7"]
+    assert benchmark.main(["memory", *flags]) == 1
+    networks = [(300, False), (300, True), (512, False)]
+    assert asked == [(*network, 7, size) for network in networks for size in (1, 2)]
     rows = json.loads(report.read_text())["memory"]
-    assert rows[1]["peak_memory_bytes"] == {"1": 3 * 2**30, "2": 4 * 2**30}
-    line = next(line for line in capsys.readouterr().out.splitlines() if "--x4" in line)
-    assert line.split()[-2:] == ["3.00", "4.00"]
-
-
-def test_a_process_that_fails_is_named(capsys):
-    with pytest.raises(benchmark_train.StepFailed, match="--top_fm 6 .*exit code 1"):
-        benchmark_train.peak_of_process(["--top_fm", "6"], 1)
+    assert [row.get("peak_memory_bytes") for row in rows] == [
+        *(i * 2**30 for i in range(1, 6)),
+        None,
+    ]
+    shown = capsys.readouterr()
+    cells = {line.split("  ")[0]: line.split()[-2:] for line in shown.out.splitlines()}
+    assert cells["BlitzNet300 --x4"] == ["3.00", "4.00"]
+    assert cells["BlitzNet512"] == ["5.00", "failed"]
+    assert "device toaster, threads three" in shown.out
+    error = "error: 1 of 6 failed; BlitzNet512, batch 2: no memory"
+    assert shown.err.splitlines()[-1] == error
 
 
 @pytest.mark.slow
 def test_a_process_tells_its_peak():
-    assert 2**28 < benchmark_train.peak_of_process(MODEL, 1) < 2**34
+    parser = benchmark.build_parser()
+    args = parser.parse_args(FAST)
+    setting = benchmark_train._network_and_step(args, 1)
+    found = measure_apart(benchmark_train._peak_of_steps, *setting, 1)
+    assert 2**28 < found["peak_memory_bytes"] < 2**34
+    assert found["environment"]["device"] == "CPU"
+
+
+@pytest.mark.parametrize(
+    ("work", "error"),
+    [((os._exit, 9), "killed, for want of memory"), ((int, "x"), "ValueError: invalid literal")],
+)
+def test_a_process_that_fails_says_why(work, error):
+    assert error in measure_apart(*work)["error"]

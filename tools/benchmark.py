@@ -21,6 +21,7 @@ from tools import (
     benchmark_encode,
     benchmark_evaluate,
     benchmark_input,
+    benchmark_report,
     benchmark_serve,
     benchmark_train,
 )
@@ -178,7 +179,6 @@ def compare(rounds):
 def table_rows(summary, measured):
     """`[(what, value as text)]` of a summary and of what a measurement says about itself."""
     where, shape = measured["environment"], measured["network"]
-    tasks = [name for name in ("detect", "segment") if shape[name]]
     return [
         ("images/s, mean", f"{summary['images_per_second']:.2f}"),
         ("ms a call, mean", f"{summary['ms_mean']:.1f}"),
@@ -188,11 +188,7 @@ def table_rows(summary, measured):
         ("GFLOP/s", f"{summary['gflop_per_second']:.1f}"),
         ("GFLOP/s of a matrix product", f"{summary['limit_gflop_per_second']:.1f}"),
         ("share of that limit", f"{summary['share_of_limit']:.3f}"),
-        (
-            "network",
-            f"{shape['trunk']} {shape['image_size']}{' x4' if shape['x4'] else ''}, "
-            f"{' and '.join(tasks)}, {shape['num_classes']} classes",
-        ),
+        ("network", benchmark_report.network_text(shape)),
         ("graph", measured["graph"]),
         ("batch size", str(measured["batch_size"])),
         ("TensorFlow, Keras", f"{where['tensorflow']}, {where['keras']}"),

@@ -1,19 +1,14 @@
 """The command `cost` of tools.benchmark: how time and memory grow, a process for each row."""
 
-import json
-import signal
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from tabulate import tabulate
 
 import config
-import paths
+from tools.benchmark_apart import measure_apart, require_all
 
-# Of the network: image size, x4, batch size, classes, objects of a picture. Each row but the first
-# changes one thing.
+# What each row changes of `BASE`.
 ROWS = {
     "base": {},
     "512": {"image_size": 512},
@@ -35,10 +30,11 @@ def add_command(commands):
     parser = commands.add_parser(
         "cost",
         help="time and memory by image size, batch, priors, classes and objects",
-        description="Time the network, NMS, matching and losses apart, each row in a process of "
-        "its own, which also gives its peak memory. Random weights, detection and segmentation "
-        "by resnet50; NMS has the most boxes of every class that can enter it. All of it takes "
-        "some minutes.",
+        description="Print, for each row, the median ms of a call of network, NMS, matching and "
+        "losses, the network's share of a large float32 matrix product, the machine's limit, and "
+        "the peak of memory in MB (a GPU's own where there is one), each in a process of its own. "
+        "Random weights, detection and segmentation by resnet50; NMS has the most boxes of every "
+        "class that can enter it. All of it takes some minutes.",
         epilog="example: python -m tools.benchmark cost --rows base 'batch 4' --json cost.json",
     )
     parser.set_defaults(command=cost)
@@ -64,38 +60,24 @@ def cost(args):
     """
     rows = []
     for name in args.rows:
-        rows.append({"row": name, **measure_apart({**BASE, **ROWS[name]}, args.repeats)})
+        setting = {**BASE, **ROWS[name]}
+        rows.append({"row": name, **setting, **measure_apart(_measure, setting, args.repeats)})
         # The whole takes minutes: what is known is shown.
         known = {key: round(v, 1) for key, v in rows[-1].items() if isinstance(v, float)}
         print(f"{name}: {rows[-1].get('error', known)}", file=sys.stderr, flush=True)
     table = [{k: v for k, v in row.items() if k != "environment"} for row in rows]
     print(tabulate(table, headers="keys", floatfmt=".1f"))
-    print("ms a call, medians; MB: the process's peak, before and after matching and losses")
+    print("ms a call, medians; MB at peak, before and after matching and losses")
     where = next((row["environment"] for row in rows if "environment" in row), {})
     print(", ".join(f"{name} {where.get(name)}" for name in ("device", "precision", "threads")))
     if args.json:
         from blitznet import runs
 
         runs.write_json(Path(args.json), {"rows": rows, "repeats": args.repeats})
-    failed = [f"{row['row']}: {row['error']}" for row in rows if "error" in row]
-    if failed:
-        raise ChildProcessError(f"{len(failed)} of {len(rows)} rows failed; {'; '.join(failed)}")
+    require_all({row["row"]: row for row in rows})
 
 
-def measure_apart(setting, repeats):
-    """`benchmark_cost_row.measure` in a fresh process; `setting` and `error` where it fails."""
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.json"
-        task = json.dumps({**setting, "repeats": repeats})
-        command = [sys.executable, "-m", "tools.benchmark_cost_row", task, str(report)]
-        code = subprocess.run(command, cwd=paths.CHECKOUT).returncode
-        if code:
-            return {**setting, "error": f"exit code {code} ({_reason(code)})"}
-        return json.loads(report.read_text())
+def _measure(setting, repeats):
+    from tools import benchmark_cost_row
 
-
-def _reason(code):
-    """What an exit code other than 0 says; a negative one is a signal's number."""
-    if code == -signal.SIGKILL:
-        return "killed, for want of memory as a rule"
-    return signal.strsignal(-code) if code < 0 else "its message is above"
+    return benchmark_cost_row.measure(**setting, repeats=repeats)

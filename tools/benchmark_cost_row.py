@@ -1,10 +1,4 @@
-"""One row of `tools.benchmark cost`: what a process of its own measures and writes as JSON."""
-
-import argparse
-import json
-import resource
-import sys
-from pathlib import Path
+"""One row of `tools.benchmark cost`: what a process of its own measures."""
 
 import numpy as np
 import tensorflow as tf
@@ -43,7 +37,7 @@ def measure(image_size, x4, batch_size, num_classes, objects, repeats):
     answer = {
         "network_ms": _median_ms(lambda: forward(images), repeats),
         "nms_ms": _median_ms(lambda: find(*logits), repeats),
-        "inference_mb": _peak_mb(),
+        "inference_mb": benchmark_measure.peak_memory() / 1e6,
     }
     boxes, labels = _objects(batch_size, objects, num_classes)
     match = tf.function(
@@ -60,8 +54,10 @@ def measure(image_size, x4, batch_size, num_classes, objects, repeats):
     losses = tf.function(lambda: engine.batch_losses(model, outputs, targets))
     answer["matching_ms"] = _median_ms(lambda: match(boxes, labels), repeats)
     answer["losses_ms"] = _median_ms(losses, repeats)
+    # Before the product, whose matrices are none of the network's.
+    answer["peak_mb"] = benchmark_measure.peak_memory() / 1e6
 
-    product, product_flop = benchmark_measure.matrix_product(2048)
+    product, product_flop = benchmark_measure.device_product()
     limit = product_flop / _median_ms(product, repeats)
     return {
         "image_size": image_size,
@@ -72,7 +68,6 @@ def measure(image_size, x4, batch_size, num_classes, objects, repeats):
         "priors": int(coder.priors.shape[0]),
         **answer,
         "share": flop / answer["network_ms"] / limit,
-        "peak_mb": _peak_mb(),
         "environment": benchmark_measure.environment(),
     }
 
@@ -91,25 +86,3 @@ def _objects(batch_size, objects, num_classes):
     boxes = np.concatenate([centre - half, centre + half], axis=-1)
     labels = random.integers(1, num_classes, (batch_size, objects))
     return tf.constant(boxes, tf.float32), tf.constant(labels, tf.int32)
-
-
-def _peak_mb():
-    """The most memory that this process has had, in MB; bytes on macOS, else KiB are counted."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
-
-
-def build_parser():
-    """The command line of this tool."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.benchmark_cost_row",
-        description="Measure one row of `tools.benchmark cost`, which calls this.",
-    )
-    parser.add_argument("settings", type=json.loads, help="arguments of `measure`, as JSON")
-    parser.add_argument("report", type=Path, help="the JSON file to write")
-    return parser
-
-
-if __name__ == "__main__":
-    args = build_parser().parse_args()
-    args.report.write_text(json.dumps(measure(**args.settings)))

@@ -9,6 +9,8 @@ from tabulate import tabulate
 
 import config
 from blitznet import choices
+from tools import benchmark_report
+from tools.network_flags import refuse_model_flags
 
 # Of the network's forward pass: the trained graph itself, `inference.build`'s, and the same with
 # constants for weights.
@@ -47,7 +49,10 @@ def add_command(commands):
     parser.set_defaults(command=detect)
     count = config.number_in(1, kind=int)
     parser.add_argument(
-        "--run", type=Path, metavar="DIR", help="folder of a run: its network, newest weights"
+        "--run",
+        type=Path,
+        metavar="DIR",
+        help="folder of a run: its network, newest weights; no flag of the model goes with it",
     )
 
     def add(flag, default, help):
@@ -87,6 +92,7 @@ def _network(args):
     from tools import benchmark_measure
 
     if args.run:
+        refuse_model_flags(args)
         model, coder, description, _ = runs.load(args.run)
         return model, coder, description["model"]
     shape = runs.full_shape(dataclasses.asdict(config.model_config(args)))
@@ -119,12 +125,12 @@ def measure(model, coder, shape, size, args):
         )
     )
     images = tf.random.stateless_uniform(input_shape, seed=(0, 0))
-    side = benchmark_measure.PRODUCT_SIDE[benchmark_measure.device_type()]
-    product, product_flop = benchmark_measure.matrix_product(side)
+    product, product_flop = benchmark_measure.device_product()
     seconds = {name: [] for name in (*_PARTS, "product")}
 
     def class_maps(logits):
-        return [tiled_class_map(each, *size) for each in logits]
+        # Their way from the device is part of it.
+        return [tiled_class_map(each, *size) for each in logits.numpy()]
 
     def timed(name, call, *arguments):
         began = time.perf_counter()
@@ -138,7 +144,7 @@ def measure(model, coder, shape, size, args):
         if shape["detect"]:
             timed("nms", find, outputs)
         if shape["segment"]:
-            timed("class_maps", class_maps, outputs[keys.SEGMENTATION].numpy())
+            timed("class_maps", class_maps, outputs[keys.SEGMENTATION])
         timed("product", product)
     counted = {name: values[args.warmup :] for name, values in seconds.items() if values}
     return {"seconds": counted, "call_flop": call_flop, "product_flop": product_flop}
@@ -186,11 +192,7 @@ def rows(measured):
         ("after the network / network", f"{summary['after_network']:.3f}"),
         ("GFLOP/s of a matrix product", f"{summary['limit_gflop_per_second']:.1f}"),
         ("network, share of that limit", f"{summary['share_of_limit']:.3f}"),
-        (
-            "network",
-            f"{shape['trunk']} {shape['image_size']}{' x4' if shape['x4'] else ''}, "
-            f"{shape['num_classes']} classes",
-        ),
+        ("network", benchmark_report.network_text(shape)),
         ("graph", measured["graph"]),
         ("batch size", str(measured["batch_size"])),
         ("precision", f"{measured['precision']}, of the product {where['precision']}"),

@@ -116,25 +116,37 @@ def _repeated(pictures, count):
 
 
 def measure(works, pictures, workers, rounds):
-    """Turns of `workers` processes, each of which does each work of `voc_works`.
+    """Turns of `workers` processes, each of which does each work of `voc_works`, at once.
 
     Returns:
       dict for JSON: `seconds` of each turn of every work; `summary`, see `summarise`.
     """
     context = multiprocessing.get_context("spawn")
     seconds = {name: [] for name in works}
-    with ProcessPoolExecutor(workers, context) as pool:
+    together = context.Barrier(workers)
+    with ProcessPoolExecutor(workers, context, _enter_worker, (together,)) as pool:
         for number in range(rounds + 1):
             for name, work in works.items():
                 # A folder for each turn: to overwrite a file would be to wait for its blocks.
                 with contextlib.ExitStack() as stack:
                     places = [tempfile.TemporaryDirectory() for _ in range(workers)]
                     folders = [stack.enter_context(place) for place in places]
-                    spans = list(pool.map(work, folders))
+                    spans = list(pool.map(_work_together, [work] * workers, folders))
                 if number:
                     ends, begins = max(end for _, end in spans), min(begin for begin, _ in spans)
                     seconds[name].append(ends - begins)
     return {"seconds": seconds, "summary": summarise(seconds, workers, pictures)}
+
+
+def _enter_worker(together):
+    global _together
+    _together = together
+
+
+def _work_together(work, folder):
+    """`work(folder)`, once every process of the pool has such a task: none gets two of a turn."""
+    _together.wait()
+    return work(folder)
 
 
 def encode_pictures(read, pictures, class_names, folder):

@@ -1,5 +1,6 @@
 """The command `evaluate` of tools.benchmark: evaluation end to end beside its bare network."""
 
+import itertools
 import time
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import numpy as np
 from tabulate import tabulate
 
 import config
+from tools import benchmark_report
+from tools.network_flags import refuse_model_flags
 
 
 def add_command(commands):
@@ -26,7 +29,10 @@ def add_command(commands):
         "--records", required=True, type=Path, metavar="FILE", help=".json of a set of records"
     )
     parser.add_argument(
-        "--run", type=Path, metavar="DIR", help="folder of a run: its network, newest weights"
+        "--run",
+        type=Path,
+        metavar="DIR",
+        help="folder of a run: its network, newest weights; no flag of the model goes with it",
     )
 
     def add(flag, default, help):
@@ -47,7 +53,7 @@ def evaluate(args):
     turns = Turns(args)
     result = {**measure(turns, args.rounds), "environment": benchmark_measure.environment()}
     result.update(records=str(args.records), batch_size=args.batch_size, network=turns.shape)
-    print(tabulate(rows(result["summary"], result["environment"]), disable_numparse=True))
+    print(tabulate(rows(result), disable_numparse=True))
     if args.json:
         from blitznet import runs
 
@@ -73,6 +79,7 @@ class Turns:
 
         self._info = records.read_json(args.records, "write the set again")
         if args.run:
+            refuse_model_flags(args)
             self._model, coder, description, _ = runs.load(args.run)
             self.shape = runs.full_shape(description["model"])
             _check_classes(args, description["class_names"], self._info.class_names)
@@ -85,6 +92,7 @@ class Turns:
         self._batches = pipeline.evaluation_dataset(
             [self._info] * args.copies, self._model.input_shape[1], args.batch_size
         )
+        self._copies = args.copies
         self.pictures = args.copies * self._info.images
         self._images = [batch[keys.IMAGE] for batch in self._batches]
         specification = tf.TensorSpec(self._images[0].shape)
@@ -100,18 +108,22 @@ class Turns:
         return seconds_of(lambda: [self._forward(images) for images in self._images])
 
     def evaluation(self):
-        """Seconds until all pictures are added to their `Evaluation`, and of its scores then."""
+        """Seconds of evaluation, to the scores of each time through the set, and of the last ones.
+
+        The latter are what evaluation takes after the last picture.
+        """
         from blitznet import engine
 
         began = time.perf_counter()
         found = engine.predictions(self._predict, self._batches)
-        for number, (example, prediction) in enumerate(found):
-            if number % self._info.images == 0:
-                meter = self._meter()
-            meter.add(example, prediction)
-        last = time.perf_counter()
-        meter.scores()
-        return last - began, time.perf_counter() - last
+        for _ in range(self._copies):
+            meter = self._meter()
+            for example, prediction in itertools.islice(found, self._info.images):
+                meter.add(example, prediction)
+            last = time.perf_counter()
+            meter.scores()
+        ended = time.perf_counter()
+        return ended - began, ended - last
 
     def _meter(self):
         from blitznet.evaluation import Evaluation
@@ -140,8 +152,7 @@ def measure(turns, rounds):
     """
     from tools import benchmark_measure
 
-    side = benchmark_measure.PRODUCT_SIDE[benchmark_measure.device_type()]
-    product, product_flop = benchmark_measure.matrix_product(side)
+    product, product_flop = benchmark_measure.device_product()
     turns.network(), turns.evaluation(), product()
     seconds = {"network": [], "evaluation": [], "after_last_picture": [], "product": []}
     for _ in range(rounds):
@@ -180,8 +191,9 @@ def summarise(seconds, pictures, flop, product_flop):
     return answer
 
 
-def rows(summary, environment):
-    """`[(what, value as text)]` of a summary, and what was measured where."""
+def rows(measured):
+    """`[(what, value as text)]` of what the command measured."""
+    summary, environment = measured["summary"], measured["environment"]
     answer = []
     for name in ("network", "evaluation"):
         of = summary[name]
@@ -193,5 +205,8 @@ def rows(summary, environment):
         ("evaluation / network", f"{summary['ratio']:.3f}"),
         ("s after the last picture", f"{after:.2f}"),
         ("GFLOP/s of a matrix product, the limit", f"{limit:.1f}"),
+        ("network", benchmark_report.network_text(measured["network"])),
+        ("records", f"{measured['records']}, {measured['pictures']} pictures a turn"),
+        ("batch size", str(measured["batch_size"])),
         *((name, environment[name]) for name in ("device", "precision", "threads", "cpu")),
     ]

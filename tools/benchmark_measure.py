@@ -2,6 +2,7 @@
 
 import os
 import platform
+import resource
 import sys
 import time
 from importlib import metadata
@@ -42,7 +43,7 @@ def measure_network(model_arguments, batch_size, warmup, repeats, graph, precisi
         random_model(model_arguments), model_arguments, shape, graph, precision
     )
     images = tf.random.stateless_uniform(shape, seed=(0, 0))
-    product, product_flop = matrix_product(PRODUCT_SIDE[device_type()])
+    product, product_flop = device_product()
     call_seconds, product_seconds = time_alternately(
         lambda: forward(images), product, warmup, repeats
     )
@@ -94,6 +95,11 @@ def network_and_flop(model, shape_arguments, input_shape, graph, precision):
         return plain, flop
     network, _ = inference.build(model, shape_arguments, precision, graph == "constants")
     return tf.function(lambda images: network(images, training=False), signature), flop
+
+
+def device_product():
+    """`matrix_product` of a side that keeps this process's device busy."""
+    return matrix_product(PRODUCT_SIDE[device_type()])
 
 
 def matrix_product(side):
@@ -149,6 +155,14 @@ def seconds_of(call):
     # A GPU still works when the call has returned.
     tf.test.experimental.sync_devices()
     return time.perf_counter() - began
+
+
+def peak_memory():
+    """The most memory that this process has had, in bytes: the GPU's where there is one."""
+    if device_type() == "GPU":
+        return tf.config.experimental.get_memory_info("GPU:0")["peak"]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def environment():

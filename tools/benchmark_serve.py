@@ -22,8 +22,9 @@ def add_command(commands):
         "serve",
         help="tools.serve under load",
         description="Start tools.serve on an export and ask it from several clients at a time: "
-        "requests a second and waiting times, with batching and without. With --requests, ask "
-        "that often instead, bad requests among them, and compare every answer with the known one.",
+        "requests a second, a picture in each, and waiting times, with batching and without. With "
+        "--requests, ask that often instead, bad requests among them, and compare every answer "
+        "with the known one.",
         epilog="example: python -m tools.benchmark serve --model exported/first",
     )
     parser.set_defaults(command=serve)
@@ -60,7 +61,8 @@ def serve(args):
     from tools import benchmark_measure
 
     result["model"] = str(args.model)
-    result["environment"] = benchmark_measure.environment()
+    where = result["environment"] = benchmark_measure.environment()
+    print(", ".join(f"{name} {where[name]}" for name in ("device", "threads", "cpu")))
     if args.json:
         from blitznet import runs
 
@@ -93,7 +95,7 @@ def measure(args, pictures):
 
     Returns:
       dict for JSON: `load`, a list with `batching`, `clients`, `requests`,
-      `requests_per_second`, `p50_ms`, `p95_ms`, `p99_ms`.
+      `requests_per_second`, `mean_ms`, `p50_ms`, `p95_ms`, `p99_ms`.
     """
     bodies = [request_body(picture) for picture in pictures]
     modes = {"off": ["--max_batch_size", "1"], "on": []}
@@ -149,7 +151,8 @@ def summarise(parts):
     Percentiles are interpolated linearly.
     """
     waited = np.concatenate([seconds for seconds, _ in parts])
-    p50, p95, p99 = np.percentile(waited, [50, 95, 99]) * 1e3
+    p50, p95, p99 = np.percentile(waited, [50, 95, 99])
     rate = len(waited) / sum(seconds for _, seconds in parts)
-    figures = {"requests_per_second": rate, "p50_ms": p50, "p95_ms": p95, "p99_ms": p99}
+    ms = {"mean_ms": waited.mean(), "p50_ms": p50, "p95_ms": p95, "p99_ms": p99}
+    figures = {"requests_per_second": rate, **{name: value * 1e3 for name, value in ms.items()}}
     return {"requests": len(waited), **{name: float(value) for name, value in figures.items()}}

@@ -18,6 +18,7 @@ from tools.benchmark_train import FLOP_OF_A_STEP
 # Prior boxes that show an object: about as many as a picture of VOC has.
 _POSITIVES = 20
 _SEED = 0
+_PRODUCTS_OF_A_BLOCK = 10
 
 
 def measure_steps(network, step, batch_size, warmup, repeats, records=None):
@@ -40,28 +41,17 @@ def measure_steps(network, step, batch_size, warmup, repeats, records=None):
       ValueError: arguments do not go together, or `records` are not what they should be.
       OSError: `records` cannot be read.
     """
-    keras.utils.set_random_seed(_SEED)
     opened = _open(records)
     if opened:
         network = {**network, "num_classes": len(opened[0].class_names) + 1}
-    model, coder = _build(network, step)
+    model, coder, train_step = _build(network, step)
     flop = FLOP_OF_A_STEP * _forward_flop(model, batch_size)
-    scale = LossScale() if step["mixed_precision"] == "float16" else None
-    train_step = engine.make_train_step(
-        model,
-        optim.build_optimizer("adam", model, loss_scale=scale),
-        coder,
-        prior_loss=make_detection_loss("softmax", "smooth_l1", coder, fixed_shapes=step["xla"]),
-        settings=engine.StepSettings(step["accumulate"], step["clip_norm"], step["xla"]),
-    )
     if opened:
         batches = _batches(opened, model, coder, batch_size)
     else:
         batches = itertools.repeat(random_batch(model, coder, network["num_classes"], batch_size))
-    product, product_flop = benchmark_measure.matrix_product(
-        benchmark_measure.PRODUCT_SIDE[benchmark_measure.device_type()]
-    )
-    steps, waits, products = _time_steps(train_step, iter(batches), product, warmup, repeats)
+    product, product_flop = benchmark_measure.device_product()
+    seconds = time_steps(train_step, batches, product, warmup, repeats, by_turns=not opened)
     return {
         "network": network,
         "step": step,
@@ -69,10 +59,24 @@ def measure_steps(network, step, batch_size, warmup, repeats, records=None):
         "input": str(records) if records else "one random batch",
         "warmup": warmup,
         "step_flop": flop,
-        "step_seconds": steps,
-        "wait_seconds": waits,
         "product_flop": product_flop,
-        "product_seconds": products,
+        **seconds,
+        "environment": benchmark_measure.environment(),
+    }
+
+
+def peak_of_steps(network, step, batch_size):
+    """Peak memory of this process after two steps on a random batch; see `measure_steps`.
+
+    Returns:
+      dict: `peak_memory_bytes`, `environment`.
+    """
+    model, coder, train_step = _build(network, step)
+    batch = random_batch(model, coder, network["num_classes"], batch_size)
+    for _ in range(2):
+        benchmark_measure.seconds_of(functools.partial(train_step, batch))
+    return {
+        "peak_memory_bytes": benchmark_measure.peak_memory(),
         "environment": benchmark_measure.environment(),
     }
 
@@ -101,12 +105,24 @@ def random_batch(model, coder, num_classes, batch_size):
 
 
 def _build(network, step):
+    """`(model, coder, train step)` of random weights."""
+    keras.utils.set_random_seed(_SEED)
     precision = step["mixed_precision"]
-    return runs.build(
+    model, coder = runs.build(
         {"model": runs.full_shape(network)},
         weight_decay=5e-5,
         precision="float32" if precision == "none" else precision,
     )
+    train_step = engine.make_train_step(
+        model,
+        optim.build_optimizer(
+            "adam", model, loss_scale=LossScale() if precision == "float16" else None
+        ),
+        coder,
+        prior_loss=make_detection_loss("softmax", "smooth_l1", coder, fixed_shapes=step["xla"]),
+        settings=engine.StepSettings(step["accumulate"], step["clip_norm"], step["xla"]),
+    )
+    return model, coder, train_step
 
 
 def _forward_flop(model, batch_size):
@@ -128,21 +144,48 @@ def _batches(opened, model, coder, batch_size):
     from datasets.pipeline import TrainingInput, training_dataset
 
     settings = TrainingInput(
-        model.input_shape[1], segmentation_side(model), coder, batch_size, seed=_SEED
+        model.input_shape[1],
+        segmentation_side(model),
+        coder,
+        batch_size,
+        ignore_label=opened[0].ignore_label,
+        seed=_SEED,
     )
     return training_dataset(opened, settings)
 
 
-def _time_steps(train_step, batches, product, warmup, repeats):
-    """Seconds of each step that counts, of waiting for its batch, and of the products between."""
+def time_steps(train_step, batches, product, warmup, repeats, by_turns):
+    """Time steps on an iterable of batches, and a matrix product.
+
+    By turns, a product follows each step. Else they run in one block before the first batch is
+    asked for and one behind the last step: between steps a product would give the input time to
+    fill its buffer, and take its processors.
+
+    Returns:
+      dict: seconds of each step that counts, `step_seconds`; of waiting for its batch,
+      `wait_seconds`; of each product, `product_seconds`.
+    """
+    between, block = (1, 0) if by_turns else (0, _PRODUCTS_OF_A_BLOCK)
     bar = progress_bar(warmup + repeats, "steps")
     steps, waits, products = [], [], []
+
+    def time_products(number):
+        products.extend(benchmark_measure.seconds_of(product) for _ in range(number))
+
+    product()
+    time_products(block)
+    batches = iter(batches)
     for done in range(1, warmup + repeats + 1):
         began = time.perf_counter()
         batch = next(batches)
         waits.append(time.perf_counter() - began)
         steps.append(benchmark_measure.seconds_of(functools.partial(train_step, batch)))
-        products.append(benchmark_measure.seconds_of(product))
+        time_products(between)
         bar.update(done)
     bar.finish()
-    return steps[warmup:], waits[warmup:], products[warmup:]
+    time_products(block)
+    return {
+        "step_seconds": steps[warmup:],
+        "wait_seconds": waits[warmup:],
+        "product_seconds": products,
+    }

@@ -2,18 +2,15 @@
 
 import argparse
 import dataclasses
-import json
-import resource
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
 from tabulate import tabulate
 
 import config
-import paths
+from tools import benchmark_report
+from tools.benchmark_apart import measure_apart, require_all
 
 # Of the forward pass; the backward pass computes gradients of inputs and of kernels.
 FLOP_OF_A_STEP = 3
@@ -23,10 +20,6 @@ _MEMORY_NETWORKS = {
     "BlitzNet512": ["--image_size", "512"],
 }
 _MEMORY_BATCHES = (1, 2, 4, 8)
-
-
-class StepFailed(ValueError):
-    """A training step in another process failed."""
 
 
 def add_command(commands):
@@ -40,7 +33,9 @@ def _add_train_command(commands):
         "train",
         help="training steps, with random weights",
         description="Time training steps of a network with random weights on one random batch, "
-        "or on records, and a large float32 matrix product in between: the machine's limit.",
+        "or on records, and a large float32 matrix product, the machine's limit: between the "
+        "steps, with --records before and after all of them. While the first step is compiled, "
+        "records fill a buffer of batches, which --warmup should use up.",
         epilog="example: python -m tools.benchmark train --x4 --batch_size 4",
     )
     parser.set_defaults(command=train)
@@ -50,7 +45,6 @@ def _add_train_command(commands):
         help = f"{help} (default: %(default)s)"
         parser.add_argument(flag, type=kind, default=default, metavar="N", help=help)
 
-    add("--num_classes", 21, "classes with the background", config.number_in(2, kind=int))
     add("--batch_size", 4, "pictures of a step")
     add("--repeats", 20, "steps that count")
     add("--warmup", 2, "steps before, which do not count", config.number_in(0, kind=int))
@@ -61,6 +55,18 @@ def _add_train_command(commands):
         help="the .json of a set of records, read and augmented as in training; its classes count",
     )
     parser.add_argument("--json", metavar="FILE", help="write the figures and every step's time")
+    _add_shape_flags(parser)
+
+
+def _add_shape_flags(parser):
+    """Those of network and step."""
+    parser.add_argument(
+        "--num_classes",
+        type=config.number_in(2, kind=int),
+        default=21,
+        metavar="N",
+        help="classes with the background (default: %(default)s)",
+    )
     config.add_model_flags(parser)
     config.add_flags(parser, config.StepConfig, "computation of a step")
 
@@ -69,8 +75,8 @@ def _add_memory_command(commands):
     parser = commands.add_parser(
         "memory",
         help="peak memory of training steps, by batch size",
-        description="Peak resident memory of two training steps, each network and batch size in "
-        "a fresh process.",
+        description="Print the peak of memory of two training steps in GiB, each network and "
+        "batch size in a fresh process: what is resident, or on a GPU the GPU's memory.",
         epilog="example: python -m tools.benchmark memory --batch_sizes 1 2 4 8",
     )
     parser.set_defaults(command=memory)
@@ -84,76 +90,76 @@ def _add_memory_command(commands):
         help=f"pictures of a step (default: {' '.join(map(str, _MEMORY_BATCHES))})",
     )
     parser.add_argument("--json", metavar="FILE", help="write the figures")
-    parser.add_argument("flags", nargs=argparse.REMAINDER, help="-- FLAGS of the command train")
+    parser.add_argument(
+        "flags",
+        nargs=argparse.REMAINDER,
+        help="-- and those flags of the command train that shape network and step",
+    )
 
 
 def train(args):
     """The command `train`: measure, print, write JSON."""
     from tools import benchmark_steps
 
-    shape = dataclasses.asdict(config.model_config(args))
-    step = config.pick(config.StepConfig, args)
-    if args.batch_size % step.accumulate:
-        raise ValueError(
-            f"--accumulate {step.accumulate} does not divide --batch_size {args.batch_size}"
-        )
+    network, step = _network_and_step(args, args.batch_size)
     result = benchmark_steps.measure_steps(
-        {"num_classes": args.num_classes, **shape},
-        dataclasses.asdict(step),
-        args.batch_size,
-        args.warmup,
-        args.repeats,
-        args.records,
+        network, step, args.batch_size, args.warmup, args.repeats, args.records
     )
-    result["peak_memory_bytes"] = peak_memory()
     result["summary"] = summarise(result)
     print(tabulate(table_rows(result), disable_numparse=True))
     _write(args.json, result)
 
 
 def memory(args):
-    """The command `memory`: a table of peak memory, a process for each cell."""
-    flags = [flag for flag in args.flags if flag != "--"]
-    rows = []
-    for name, network in _MEMORY_NETWORKS.items():
-        measured = [peak_of_process([*network, *flags], size) for size in args.batch_sizes]
-        rows.append({"network": name, "peak_memory_bytes": dict(zip(args.batch_sizes, measured))})
-    headers = ["GiB at peak", *(f"batch {size}" for size in args.batch_sizes)]
-    cells = [
-        [row["network"], *(size / 2**30 for size in row["peak_memory_bytes"].values())]
-        for row in rows
-    ]
-    print(tabulate(cells, headers=headers, floatfmt=".2f"))
-    _write(args.json, {"flags": flags, "memory": rows})
+    """The command `memory`: a table of peak memory, a process for each cell.
 
-
-def peak_of_process(flags, batch_size):
-    """Peak memory in bytes of two training steps in a process of their own.
-
-    Raises:
-      StepFailed: the process failed; its message is on standard error.
+    Raises ChildProcessError, naming the cells that failed, after those that did not are shown.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        report = Path(scratch) / "report.json"
-        command = [sys.executable, "-m", "tools.benchmark", "train", *flags]
-        command += ["--batch_size", str(batch_size), "--warmup", "1", "--repeats", "1"]
-        process = subprocess.run(
-            [*command, "--json", str(report)],
-            cwd=paths.CHECKOUT,
-            stdout=subprocess.DEVNULL,
+    flags = [flag for flag in args.flags if flag != "--"]
+    parser = argparse.ArgumentParser(prog="python -m tools.benchmark memory --")
+    _add_shape_flags(parser)
+    cells = {}
+    for name, network in _MEMORY_NETWORKS.items():
+        shape = parser.parse_args([*network, *flags])
+        for size in args.batch_sizes:
+            cell = measure_apart(_peak_of_steps, *_network_and_step(shape, size), size)
+            cells[name, size] = cell
+            # The whole takes minutes: what is known is shown.
+            print(f"{name}, batch {size}: {_gib(cell)}", file=sys.stderr, flush=True)
+    table = [
+        [name, *(_gib(cells[name, size]) for size in args.batch_sizes)] for name in _MEMORY_NETWORKS
+    ]
+    headers = ["GiB at peak", *(f"batch {size}" for size in args.batch_sizes)]
+    print(tabulate(table, headers=headers, disable_numparse=True))
+    where = next((cell["environment"] for cell in cells.values() if "environment" in cell), {})
+    print(", ".join(f"{name} {where.get(name)}" for name in ("device", "threads")))
+    rows = [{"network": name, "batch_size": size, **cell} for (name, size), cell in cells.items()]
+    _write(args.json, {"flags": flags, "memory": rows})
+    require_all({f"{name}, batch {size}": cell for (name, size), cell in cells.items()})
+
+
+def _peak_of_steps(*arguments):
+    from tools import benchmark_steps
+
+    return benchmark_steps.peak_of_steps(*arguments)
+
+
+def _gib(cell):
+    return "failed" if "error" in cell else f"{cell['peak_memory_bytes'] / 2**30:.2f}"
+
+
+def _network_and_step(args, batch_size):
+    """Two dicts: arguments of `build_model`, fields of `config.StepConfig`.
+
+    Raises ValueError where the step does not divide the batch.
+    """
+    step = config.pick(config.StepConfig, args)
+    if batch_size % step.accumulate:
+        raise ValueError(
+            f"--accumulate {step.accumulate} does not divide --batch_size {batch_size}"
         )
-        if process.returncode:
-            raise StepFailed(
-                f"{' '.join(command)} ended with exit code {process.returncode}; its message, if "
-                "there was one, is above (-9: memory ran out)"
-            )
-        return json.loads(report.read_text())["peak_memory_bytes"]
-
-
-def peak_memory():
-    """The most resident memory that this process has had, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    network = dataclasses.asdict(config.model_config(args))
+    return {"num_classes": args.num_classes, **network}, dataclasses.asdict(step)
 
 
 def summarise(measured):
@@ -196,8 +202,7 @@ def table_rows(measured):
         ("GFLOP/s of a float32 matrix product", f"{summary['limit_gflop_per_second']:.1f}"),
         ("share of that limit", f"{summary['share_of_limit']:.3f}"),
         ("share waited for input", f"{summary['share_waiting']:.3f}"),
-        ("peak memory, GiB", f"{measured['peak_memory_bytes'] / 2**30:.2f}"),
-        ("network", f"{shape['trunk']} {shape['image_size']}{' x4' if shape['x4'] else ''}"),
+        ("network", benchmark_report.network_text(shape)),
         ("batch size", f"{measured['batch_size']} in {step['accumulate']} parts"),
         ("input", measured["input"]),
         ("mixed precision", step["mixed_precision"]),

@@ -1,5 +1,7 @@
 """Which network a tool runs, as flags: a run's checkpoint or an exported SavedModel."""
 
+import dataclasses
+
 import config
 import paths
 
@@ -30,3 +32,13 @@ def load_predictor(args):
     if args.saved_model:
         return blitznet.load(args.saved_model, step)
     return blitznet.load(paths.run_dir(paths.archive(args.archive), args.run_name), step)
+
+
+def refuse_model_flags(args):
+    """Raises ValueError where `--run` comes with flags of `config.add_model_flags`."""
+    fields = dataclasses.fields(config.NetworkConfig)
+    # A switch is off unless it is given, whatever the field's default.
+    given = [f.name for f in fields if getattr(args, f.name) != (f.type is not bool and f.default)]
+    if given:
+        flags = ", ".join(f"--{name}" for name in given)
+        raise ValueError(f"{flags}: {args.run} has its own network; leave out these or --run")
