@@ -18,7 +18,7 @@ FLAGS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", FLAGS)
 def test_a_resumed_run_ends_as_an_uninterrupted_one_and_is_evaluated(
-    tiny_data, tmp_path, eagerly, precision
+    tiny_data, tmp_path, precision
 ):
     flags = [*RHYTHM, *FLAGS[precision]]
     assert train(tiny_data, *flags, archive=tmp_path / "whole") == 0
