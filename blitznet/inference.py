@@ -27,9 +27,10 @@ def build(trained, shape, precision="float32", constants=False, storage="float32
       trained: what `build_model` made.
       shape: the arguments that it was made of, without those for training.
       precision: what the convolutions compute in, one of `choices.PRECISIONS`.
-      constants: whether the weights are constants of the graph instead of variables: convolutions
-        are faster for small batches, since their layout is chosen once; the first call takes
-        seconds longer, and weights cannot be loaded anew.
+      constants: whether the convolutions' weights are constants of the graph instead of variables
+        (other layers', such as the scale of vgg16's conv4_3, stay variables): convolutions are
+        faster for small batches, since their layout is chosen once; the first call takes seconds
+        longer, and weights cannot be loaded anew.
       storage: type of the kernels' variables, one of `folding.STORAGE`.
 
     Returns:
@@ -41,7 +42,22 @@ def build(trained, shape, precision="float32", constants=False, storage="float32
     """
     convs = FoldedConv(trained, constants, storage)
     network = build_model(**shape, precision=precision, conv=convs)
-    return network, convs.refresh
+    others = [
+        layer
+        for layer in network.layers
+        if layer.weights and not isinstance(layer, InferenceConv2D)
+    ]
+
+    def copy_others():
+        for layer in others:
+            layer.set_weights(trained.get_layer(layer.name).get_weights())
+
+    def refresh():
+        convs.refresh()
+        copy_others()
+
+    copy_others()
+    return network, refresh
 
 
 class FoldedConv:
