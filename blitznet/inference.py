@@ -38,7 +38,8 @@ def build(trained, shape, precision="float32", constants=False, storage="float32
       that loads the weights which `trained` then has.
 
     Raises:
-      ValueError: a weight is not finite, or too large for `storage`; names the layer.
+      ValueError: a weight is not finite, or too large for `storage`, or `trained` lacks a layer;
+        names the layer.
     """
     convs = FoldedConv(trained, constants, storage)
     network = build_model(**shape, precision=precision, conv=convs)
@@ -64,7 +65,7 @@ class FoldedConv:
     """Makes convolutions as `layers.Conv` does, with the weights of a trained network."""
 
     def __init__(self, trained, constants, storage):
-        self._trained = {layer.name: layer for layer in trained.layers}
+        self._trained = trained
         self._constants, self._storage = constants, storage
         self._made = []
 
@@ -74,7 +75,7 @@ class FoldedConv:
 
     def norm(self, x, filters, kernel, name, stride=1, relu=True, padding="same"):
         """The trained convolution of this name and the batch norm behind it, applied to `x`."""
-        return self._stand_in([name], relu=relu)(x)
+        return self._stand_in([name], f"{name}_bn", relu=relu)(x)
 
     def side_by_side(self, maps, layers, name):
         """What each of several convolutions without activation answers for `maps`, as a list."""
@@ -86,42 +87,45 @@ class FoldedConv:
         `grown` is `small` resized, which is a weighted mean of neighbours: after the convolution
         it is the same as before, of fewer cells and channels.
         """
-        depth = small.shape[-1]
-        part = self._stand_in([name], rows=slice(None, depth), bias=False, name=f"{name}_grown")
+        depth, norm = small.shape[-1], f"{name}_bn"
+        part = self._stand_in([name], norm, slice(None, depth), bias=False, name=f"{name}_grown")
         part = LegacyResize(skip.shape[1], method, name=f"{name}_up")(part(small))
-        rest = self._stand_in([name], rows=slice(depth, None), name=f"{name}_skip")(skip)
+        rest = self._stand_in([name], norm, slice(depth, None), name=f"{name}_skip")(skip)
         return keras.layers.ReLU(name=f"{name}_relu")(
             keras.layers.Add(name=f"{name}_sum")([rest, part])
         )
 
     def refresh(self):
         """Load the weights that the trained network has."""
-        for layer, names, rows, bias in self._made:
-            layer.load(*self._weights(names, rows, bias))
+        for layer, of in self._made:
+            layer.load(*self._weights(*of))
 
-    def _stand_in(self, names, relu=False, rows=slice(None), bias=True, name=None):
-        kernel, offsets = self._weights(names, rows, bias)
-        first = self._trained[names[0]]
+    def _stand_in(self, names, norm=None, rows=slice(None), bias=True, relu=False, name=None):
+        of = names, norm, rows, bias
+        kernel, offsets = self._weights(*of)
+        convs = [self._trained.get_layer(each) for each in names]
         layer = InferenceConv2D(
             kernel,
             offsets,
-            depths=[self._trained[name].filters for name in names],
-            strides=first.strides,
-            padding=first.padding.upper(),
-            dilations=first.dilation_rate,
+            depths=[conv.filters for conv in convs],
+            strides=convs[0].strides,
+            padding=convs[0].padding.upper(),
+            dilations=convs[0].dilation_rate,
             relu=relu,
             constants=self._constants,
             storage=self._storage,
             name=name or names[0],
         )
-        self._made.append((layer, names, rows, bias))
+        self._made.append((layer, of))
         return layer
 
-    def _weights(self, names, rows, bias):
-        """Kernel and bias, float32, of convolutions side by side; zeros up to whole vectors."""
-        parts = [
-            folded_weights(self._trained[name], self._trained.get(f"{name}_bn")) for name in names
-        ]
+    def _weights(self, names, norm, rows, bias):
+        """Kernel and bias, float32, of convolutions side by side; zeros up to whole vectors.
+
+        `norm`: name of the batch norm behind them, None for none.
+        """
+        norm = norm and self._trained.get_layer(norm)
+        parts = [folded_weights(self._trained.get_layer(name), norm) for name in names]
         kernel = np.concatenate([kernel[:, :, rows] for kernel, _ in parts], axis=-1)
         offsets = np.concatenate([offsets * bias for _, offsets in parts])
         more = -len(offsets) % _VECTOR

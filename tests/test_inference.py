@@ -140,3 +140,11 @@ def test_a_weight_that_the_storage_cannot_hold_is_named():
     conv.kernel.assign(np.full(conv.kernel.shape, 7e4))
     with pytest.raises(ValueError, match="conv1: a folded weight is not a finite float16"):
         inference.build(model, SMALL, storage="float16")
+
+
+def test_a_convolution_that_lacks_its_batch_norm_is_named():
+    images = keras.Input((8, 8, 3))
+    alone = keras.Model(images, keras.layers.Conv2D(2, 3, name="x")(images))
+    convs = inference.FoldedConv(alone, constants=False, storage="float32")
+    with pytest.raises(ValueError, match="No such layer: x_bn"):
+        convs.norm(images, 2, 3, "x")
