@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from blitznet.folding import assign_rounded, folded_weights
+from blitznet.folding import folded_weights, rounded
 from blitznet.layers import LegacyResize
 from blitznet.models.blitznet import build_model
 
@@ -39,8 +39,10 @@ def build(trained, shape, precision="float32", constants=False, storage="float32
 
     Raises:
       ValueError: a weight is not finite, or too large for `storage`, or `trained` lacks a layer;
-        names the layer.
+        names the layer. Or `storage` is given for constants, which are float32.
     """
+    if constants and storage != "float32":
+        raise ValueError(f"constants are float32: leave out storage {storage}")
     convs = FoldedConv(trained, constants, storage)
     network = build_model(**shape, precision=precision, conv=convs)
     others = [
@@ -51,7 +53,8 @@ def build(trained, shape, precision="float32", constants=False, storage="float32
 
     def copy_others():
         for layer in others:
-            layer.set_weights(trained.get_layer(layer.name).get_weights())
+            weights = trained.get_layer(layer.name).get_weights()
+            layer.set_weights([rounded(layer.name, each, "float32") for each in weights])
 
     def refresh():
         convs.refresh()
@@ -113,24 +116,25 @@ class FoldedConv:
             dilations=convs[0].dilation_rate,
             relu=relu,
             constants=self._constants,
-            storage=self._storage,
             name=name or names[0],
         )
         self._made.append((layer, of))
         return layer
 
     def _weights(self, names, norm, rows, bias):
-        """Kernel and bias, float32, of convolutions side by side; zeros up to whole vectors.
+        """Kernel as `storage`, bias as float32, of convolutions side by side.
 
-        `norm`: name of the batch norm behind them, None for none.
+        Zeros fill them up to whole vectors. `norm`: name of the batch norm behind them, or None.
         """
         norm = norm and self._trained.get_layer(norm)
-        parts = [folded_weights(self._trained.get_layer(name), norm) for name in names]
-        kernel = np.concatenate([kernel[:, :, rows] for kernel, _ in parts], axis=-1)
-        offsets = np.concatenate([offsets * bias for _, offsets in parts])
+        kernels, biases = [], []
+        for name in names:
+            kernel, offsets = folded_weights(self._trained.get_layer(name), norm)
+            kernels.append(rounded(name, kernel[:, :, rows], self._storage))
+            biases.append(rounded(name, offsets * bias, "float32"))
+        kernel, offsets = np.concatenate(kernels, axis=-1), np.concatenate(biases)
         more = -len(offsets) % _VECTOR
-        kernel = np.pad(kernel, [(0, 0)] * 3 + [(0, more)])
-        return kernel.astype(np.float32), np.pad(offsets, (0, more)).astype(np.float32)
+        return np.pad(kernel, [(0, 0)] * 3 + [(0, more)]), np.pad(offsets, (0, more))
 
 
 @dataclass(frozen=True)
@@ -148,21 +152,19 @@ class InferenceConv2D(keras.layers.Layer):
     """A convolution of `[B, H, W, D]` with given weights; a list where it stands for several.
 
     Args:
-      kernel, bias: `[K, K, D, N]` and `[N]`.
+      kernel, bias: `[K, K, D, N]`, stored in its type and used in the layer's, and `[N]`.
       depths: channels of each convolution that it stands for; what is left of N is dropped.
       strides, padding, dilations: as for `tf.nn.conv2d`.
       relu: whether a ReLU follows.
       constants: whether the weights are constants of the graphs that are made, not variables.
-      storage: type of the kernel's variable.
     """
 
     def __init__(
-        self, kernel, bias, depths, strides, padding, dilations, relu, constants, storage, **kwargs
+        self, kernel, bias, depths, strides, padding, dilations, relu, constants, **kwargs
     ):
         super().__init__(**kwargs)
         self._depths, self._relu, self._constants = tuple(depths), relu, constants
         self._arguments = {"strides": strides, "padding": padding, "dilations": dilations}
-        self._storage = storage
         self.kernel, self.bias = kernel, bias
 
     def build(self, input_shape):
@@ -170,7 +172,7 @@ class InferenceConv2D(keras.layers.Layer):
         if not self._constants:
             # Not before: Keras 2 names variables after the layer here alone.
             self.kernel = self.add_weight(
-                name="kernel", shape=kernel.shape, dtype=self._storage, trainable=False
+                name="kernel", shape=kernel.shape, dtype=kernel.dtype.name, trainable=False
             )
             self.bias = self.add_weight(name="bias", shape=bias.shape, trainable=False)
             self.load(kernel, bias)
@@ -181,7 +183,8 @@ class InferenceConv2D(keras.layers.Layer):
         if self._constants:
             self.kernel, self.bias = kernel, bias
         else:
-            assign_rounded(self, kernel, bias)
+            self.kernel.assign(kernel)
+            self.bias.assign(bias)
 
     def call(self, maps):
         kernel, bias = (tf.cast(weights, maps.dtype) for weights in (self.kernel, self.bias))

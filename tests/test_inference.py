@@ -134,12 +134,27 @@ def test_kernels_are_rounded_to_their_storage_and_used_as_float32(storage):
     check_same(answers(exact), answers(rounded), 0.05)
 
 
-def test_a_weight_that_the_storage_cannot_hold_is_named():
-    model = trained(SMALL)
-    conv = model.get_layer("conv1")
-    conv.kernel.assign(np.full(conv.kernel.shape, 7e4))
-    with pytest.raises(ValueError, match="conv1: a folded weight is not a finite float16"):
-        inference.build(model, SMALL, storage="float16")
+@pytest.mark.parametrize(
+    ("layer", "value", "arguments", "told"),
+    [
+        ("conv1", 7e4, {"storage": "float16"}, "conv1: a weight is not a finite float16"),
+        ("conv1", np.nan, {}, "conv1: a weight is not a finite float32"),
+        ("confidence_fc7", np.inf, {"constants": True}, "confidence_fc7: a weight is not a finite"),
+        ("conv4_3_norm", np.nan, {"constants": True}, "conv4_3_norm: a weight is not a finite"),
+    ],
+)
+def test_a_weight_that_cannot_be_held_is_named(layer, value, arguments, told):
+    shape = SMALL if layer == "conv1" else {**VGG, "segment": False}
+    model = trained(shape)
+    weights = model.get_layer(layer).get_weights()
+    model.get_layer(layer).set_weights([np.full_like(weights[0], value), *weights[1:]])
+    with pytest.raises(ValueError, match=told):
+        inference.build(model, shape, **arguments)
+
+
+def test_constants_of_another_type_are_refused():
+    with pytest.raises(ValueError, match="constants are float32: leave out storage bfloat16"):
+        inference.build(None, SMALL, constants=True, storage="bfloat16")
 
 
 def test_a_convolution_that_lacks_its_batch_norm_is_named():
