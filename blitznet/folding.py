@@ -4,8 +4,6 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from blitznet.variables import tf_variable
-
 STORAGE = ("float32", "float16", "bfloat16")
 _NORM = "_bn"
 
@@ -88,7 +86,9 @@ def fold(model, storage="float32"):
     for layer in folded.layers:
         source = model.get_layer(layer.name)
         if isinstance(layer, StoredConv2D):
-            assign_rounded(layer, *folded_weights(source, norms.pop(layer.name + _NORM, None)))
+            kernel, bias = folded_weights(source, norms.pop(layer.name + _NORM, None))
+            layer.kernel.assign(rounded(layer.name, kernel, storage))
+            layer.bias.assign(rounded(layer.name, bias, "float32"))
         elif layer.get_weights():
             layer.set_weights(source.get_weights())
     if norms:
@@ -108,15 +108,14 @@ def folded_weights(conv, norm):
     return kernel * factor, (bias - mean) * factor + beta
 
 
-def assign_rounded(layer, kernel, bias):
-    """Give the layer's variables `kernel` and `bias` these values, in the types that they have.
+def rounded(name, values, storage):
+    """The weights `values` of the layer called `name` as an array of the type `storage`.
 
     Raises:
       ValueError: one of them is not finite then; names the layer.
     """
-    for variable, value in ((layer.kernel, kernel), (layer.bias, bias)):
-        dtype = tf_variable(variable).dtype
-        stored = tf.cast(tf.cast(value, tf.float32), dtype)
-        if not np.all(np.isfinite(np.asarray(stored, np.float64))):
-            raise ValueError(f"{layer.name}: a folded weight is not a finite {dtype.name}")
-        variable.assign(stored)
+    with np.errstate(over="ignore"):
+        stored = np.asarray(values, np.float32).astype(tf.as_dtype(storage).as_numpy_dtype)
+    if not np.all(np.isfinite(stored)):
+        raise ValueError(f"{name}: a weight is not a finite {storage}")
+    return stored

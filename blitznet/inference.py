@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from blitznet.folding import assign_rounded, folded_weights
+from blitznet.folding import folded_weights, rounded
 from blitznet.layers import LegacyResize
 from blitznet.models.blitznet import build_model
 
@@ -27,9 +27,10 @@ def build(trained, shape, precision="float32", constants=False, storage="float32
       trained: what `build_model` made.
       shape: the arguments that it was made of, without those for training.
       precision: what the convolutions compute in, one of `choices.PRECISIONS`.
-      constants: whether the weights are constants of the graph instead of variables: convolutions
-        are faster for small batches, since their layout is chosen once; the first call takes
-        seconds longer, and weights cannot be loaded anew.
+      constants: whether the convolutions' weights are constants of the graph instead of variables
+        (other layers', such as the scale of vgg16's conv4_3, stay variables): convolutions are
+        faster for small batches, since their layout is chosen once; the first call takes seconds
+        longer, and weights cannot be loaded anew.
       storage: type of the kernels' variables, one of `folding.STORAGE`.
 
     Returns:
@@ -37,18 +38,37 @@ def build(trained, shape, precision="float32", constants=False, storage="float32
       that loads the weights which `trained` then has.
 
     Raises:
-      ValueError: a weight is not finite, or too large for `storage`; names the layer.
+      ValueError: a weight is not finite, or too large for `storage`, or `trained` lacks a layer;
+        names the layer. Or `storage` is given for constants, which are float32.
     """
+    if constants and storage != "float32":
+        raise ValueError(f"constants are float32: leave out storage {storage}")
     convs = FoldedConv(trained, constants, storage)
     network = build_model(**shape, precision=precision, conv=convs)
-    return network, convs.refresh
+    others = [
+        layer
+        for layer in network.layers
+        if layer.weights and not isinstance(layer, InferenceConv2D)
+    ]
+
+    def copy_others():
+        for layer in others:
+            weights = trained.get_layer(layer.name).get_weights()
+            layer.set_weights([rounded(layer.name, each, "float32") for each in weights])
+
+    def refresh():
+        convs.refresh()
+        copy_others()
+
+    copy_others()
+    return network, refresh
 
 
 class FoldedConv:
     """Makes convolutions as `layers.Conv` does, with the weights of a trained network."""
 
     def __init__(self, trained, constants, storage):
-        self._trained = {layer.name: layer for layer in trained.layers}
+        self._trained = trained
         self._constants, self._storage = constants, storage
         self._made = []
 
@@ -58,7 +78,7 @@ class FoldedConv:
 
     def norm(self, x, filters, kernel, name, stride=1, relu=True, padding="same"):
         """The trained convolution of this name and the batch norm behind it, applied to `x`."""
-        return self._stand_in([name], relu=relu)(x)
+        return self._stand_in([name], f"{name}_bn", relu=relu)(x)
 
     def side_by_side(self, maps, layers, name):
         """What each of several convolutions without activation answers for `maps`, as a list."""
@@ -70,47 +90,51 @@ class FoldedConv:
         `grown` is `small` resized, which is a weighted mean of neighbours: after the convolution
         it is the same as before, of fewer cells and channels.
         """
-        depth = small.shape[-1]
-        part = self._stand_in([name], rows=slice(None, depth), bias=False, name=f"{name}_grown")
+        depth, norm = small.shape[-1], f"{name}_bn"
+        part = self._stand_in([name], norm, slice(None, depth), bias=False, name=f"{name}_grown")
         part = LegacyResize(skip.shape[1], method, name=f"{name}_up")(part(small))
-        rest = self._stand_in([name], rows=slice(depth, None), name=f"{name}_skip")(skip)
+        rest = self._stand_in([name], norm, slice(depth, None), name=f"{name}_skip")(skip)
         return keras.layers.ReLU(name=f"{name}_relu")(
             keras.layers.Add(name=f"{name}_sum")([rest, part])
         )
 
     def refresh(self):
         """Load the weights that the trained network has."""
-        for layer, names, rows, bias in self._made:
-            layer.load(*self._weights(names, rows, bias))
+        for layer, of in self._made:
+            layer.load(*self._weights(*of))
 
-    def _stand_in(self, names, relu=False, rows=slice(None), bias=True, name=None):
-        kernel, offsets = self._weights(names, rows, bias)
-        first = self._trained[names[0]]
+    def _stand_in(self, names, norm=None, rows=slice(None), bias=True, relu=False, name=None):
+        of = names, norm, rows, bias
+        kernel, offsets = self._weights(*of)
+        convs = [self._trained.get_layer(each) for each in names]
         layer = InferenceConv2D(
             kernel,
             offsets,
-            depths=[self._trained[name].filters for name in names],
-            strides=first.strides,
-            padding=first.padding.upper(),
-            dilations=first.dilation_rate,
+            depths=[conv.filters for conv in convs],
+            strides=convs[0].strides,
+            padding=convs[0].padding.upper(),
+            dilations=convs[0].dilation_rate,
             relu=relu,
             constants=self._constants,
-            storage=self._storage,
             name=name or names[0],
         )
-        self._made.append((layer, names, rows, bias))
+        self._made.append((layer, of))
         return layer
 
-    def _weights(self, names, rows, bias):
-        """Kernel and bias, float32, of convolutions side by side; zeros up to whole vectors."""
-        parts = [
-            folded_weights(self._trained[name], self._trained.get(f"{name}_bn")) for name in names
-        ]
-        kernel = np.concatenate([kernel[:, :, rows] for kernel, _ in parts], axis=-1)
-        offsets = np.concatenate([offsets * bias for _, offsets in parts])
+    def _weights(self, names, norm, rows, bias):
+        """Kernel as `storage`, bias as float32, of convolutions side by side.
+
+        Zeros fill them up to whole vectors. `norm`: name of the batch norm behind them, or None.
+        """
+        norm = norm and self._trained.get_layer(norm)
+        kernels, biases = [], []
+        for name in names:
+            kernel, offsets = folded_weights(self._trained.get_layer(name), norm)
+            kernels.append(rounded(name, kernel[:, :, rows], self._storage))
+            biases.append(rounded(name, offsets * bias, "float32"))
+        kernel, offsets = np.concatenate(kernels, axis=-1), np.concatenate(biases)
         more = -len(offsets) % _VECTOR
-        kernel = np.pad(kernel, [(0, 0)] * 3 + [(0, more)])
-        return kernel.astype(np.float32), np.pad(offsets, (0, more)).astype(np.float32)
+        return np.pad(kernel, [(0, 0)] * 3 + [(0, more)]), np.pad(offsets, (0, more))
 
 
 @dataclass(frozen=True)
@@ -128,21 +152,19 @@ class InferenceConv2D(keras.layers.Layer):
     """A convolution of `[B, H, W, D]` with given weights; a list where it stands for several.
 
     Args:
-      kernel, bias: `[K, K, D, N]` and `[N]`.
+      kernel, bias: `[K, K, D, N]`, stored in its type and used in the layer's, and `[N]`.
       depths: channels of each convolution that it stands for; what is left of N is dropped.
       strides, padding, dilations: as for `tf.nn.conv2d`.
       relu: whether a ReLU follows.
       constants: whether the weights are constants of the graphs that are made, not variables.
-      storage: type of the kernel's variable.
     """
 
     def __init__(
-        self, kernel, bias, depths, strides, padding, dilations, relu, constants, storage, **kwargs
+        self, kernel, bias, depths, strides, padding, dilations, relu, constants, **kwargs
     ):
         super().__init__(**kwargs)
         self._depths, self._relu, self._constants = tuple(depths), relu, constants
         self._arguments = {"strides": strides, "padding": padding, "dilations": dilations}
-        self._storage = storage
         self.kernel, self.bias = kernel, bias
 
     def build(self, input_shape):
@@ -150,7 +172,7 @@ class InferenceConv2D(keras.layers.Layer):
         if not self._constants:
             # Not before: Keras 2 names variables after the layer here alone.
             self.kernel = self.add_weight(
-                name="kernel", shape=kernel.shape, dtype=self._storage, trainable=False
+                name="kernel", shape=kernel.shape, dtype=kernel.dtype.name, trainable=False
             )
             self.bias = self.add_weight(name="bias", shape=bias.shape, trainable=False)
             self.load(kernel, bias)
@@ -161,7 +183,8 @@ class InferenceConv2D(keras.layers.Layer):
         if self._constants:
             self.kernel, self.bias = kernel, bias
         else:
-            assign_rounded(self, kernel, bias)
+            self.kernel.assign(kernel)
+            self.bias.assign(bias)
 
     def call(self, maps):
         kernel, bias = (tf.cast(weights, maps.dtype) for weights in (self.kernel, self.bias))

@@ -92,7 +92,7 @@ def test_kernels_are_rounded_to_their_storage_and_used_as_float32(storage):
 
 def test_a_kernel_that_the_storage_cannot_hold_is_named():
     model = one_convolution(70000.0, use_bias=False)
-    with pytest.raises(ValueError, match="x: a folded weight is not a finite float16"):
+    with pytest.raises(ValueError, match="x: a weight is not a finite float16"):
         fold(model, "float16")
     kernel = np.asarray(fold(model, "bfloat16").get_layer("x").kernel, np.float64)
     np.testing.assert_allclose(kernel, 3 * 70000.0, rtol=2**-8)

@@ -5,11 +5,14 @@ import pytest
 import tensorflow as tf
 from tensorflow import keras
 
+import toy_vgg
 from blitznet import build_model, inference
+from blitznet.layers import SpatialL2Norm
 from blitznet.models.blitznet import segmentation_side, source_sides
 from blitznet.variables import variables_by_path
 
 SMALL = {"num_classes": 6, "image_size": 64, "trunk": "resnet18_half", "top_fm": 16}
+VGG = {"num_classes": 3, "image_size": 272, "trunk": "vgg16", "n_base_channels": 8}
 SHAPES = {
     "plain": SMALL,
     "x4, nearest": {**SMALL, "x4": True, "resize": "nearest"},
@@ -17,12 +20,18 @@ SHAPES = {
     "large cells": {**SMALL, "seg_filter_size": 3, "n_base_channels": 5},
     "detection": {**SMALL, "segment": False, "class_loss": "focal"},
     "segmentation": {**SMALL, "detect": False},
-    "vgg16": {"num_classes": 3, "image_size": 272, "trunk": "vgg16", "n_base_channels": 8},
+    "vgg16": VGG,
 }
 
 
+@pytest.fixture(autouse=True)
+def small_vgg(monkeypatch):
+    """Make `vgg16` the name of a VGG-16 with an eighth of the channels."""
+    toy_vgg.install(monkeypatch)
+
+
 def trained(shape, seed=0):
-    """A network whose variables, batch-norm statistics too, are all random."""
+    """A network whose weights, batch-norm statistics too, are all random, the same for a seed."""
     model = build_model(**shape)
     give_random_weights(model, seed)
     return model
@@ -37,8 +46,15 @@ def give_random_weights(model, seed):
             layer.moving_variance.assign(random.uniform(0.5, 2.0, size))
             layer.beta.assign(random.normal(0, 0.1, size))
             layer.moving_mean.assign(random.normal(0, 0.1, size))
-        elif getattr(layer, "use_bias", False):
-            layer.bias.assign(random.normal(0, 0.1, layer.bias.shape))
+        elif isinstance(layer, keras.layers.Conv2D):
+            inputs = np.prod(layer.kernel.shape[:-1])
+            layer.kernel.assign(random.normal(0, np.sqrt(2 / inputs), layer.kernel.shape))
+            if layer.use_bias:
+                layer.bias.assign(random.normal(0, 0.1, layer.bias.shape))
+        elif isinstance(layer, SpatialL2Norm):
+            layer.scale.assign(random.uniform(2, 30, layer.scale.shape))
+        else:
+            assert not layer.weights, layer.name
 
 
 def answers(model):
@@ -63,16 +79,18 @@ def test_the_same_answers(shape):
     assert segmentation_side(network) == segmentation_side(model)
 
 
-def test_constants_have_no_variables_and_the_same_answers():
-    model = trained(SMALL)
-    network, _ = inference.build(model, SMALL, constants=True)
-    assert not network.variables
+@pytest.mark.parametrize(("shape", "left"), [(SMALL, []), (VGG, ["conv4_3_norm/scale"])])
+def test_constants_are_no_variables_and_answer_the_same(shape, left):
+    model = trained(shape)
+    network, _ = inference.build(model, shape, constants=True)
+    assert list(variables_by_path(network)) == left
     check_same(answers(model), answers(network), 1e-4)
 
 
-def test_weights_of_another_checkpoint_are_loaded_anew():
-    model = trained(SMALL)
-    network, refresh = inference.build(model, SMALL)
+@pytest.mark.parametrize("shape", [SMALL, VGG], ids=["resnet18_half", "vgg16"])
+def test_weights_of_another_checkpoint_are_loaded_anew(shape):
+    model = trained(shape)
+    network, refresh = inference.build(model, shape)
     before = answers(network)
     give_random_weights(model, seed=1)
     check_same(before, answers(network), 0)
@@ -116,9 +134,32 @@ def test_kernels_are_rounded_to_their_storage_and_used_as_float32(storage):
     check_same(answers(exact), answers(rounded), 0.05)
 
 
-def test_a_weight_that_the_storage_cannot_hold_is_named():
-    model = trained(SMALL)
-    conv = model.get_layer("conv1")
-    conv.kernel.assign(np.full(conv.kernel.shape, 7e4))
-    with pytest.raises(ValueError, match="conv1: a folded weight is not a finite float16"):
-        inference.build(model, SMALL, storage="float16")
+@pytest.mark.parametrize(
+    ("layer", "value", "arguments", "told"),
+    [
+        ("conv1", 7e4, {"storage": "float16"}, "conv1: a weight is not a finite float16"),
+        ("conv1", np.nan, {}, "conv1: a weight is not a finite float32"),
+        ("confidence_fc7", np.inf, {"constants": True}, "confidence_fc7: a weight is not a finite"),
+        ("conv4_3_norm", np.nan, {"constants": True}, "conv4_3_norm: a weight is not a finite"),
+    ],
+)
+def test_a_weight_that_cannot_be_held_is_named(layer, value, arguments, told):
+    shape = SMALL if layer == "conv1" else {**VGG, "segment": False}
+    model = trained(shape)
+    weights = model.get_layer(layer).get_weights()
+    model.get_layer(layer).set_weights([np.full_like(weights[0], value), *weights[1:]])
+    with pytest.raises(ValueError, match=told):
+        inference.build(model, shape, **arguments)
+
+
+def test_constants_of_another_type_are_refused():
+    with pytest.raises(ValueError, match="constants are float32: leave out storage bfloat16"):
+        inference.build(None, SMALL, constants=True, storage="bfloat16")
+
+
+def test_a_convolution_that_lacks_its_batch_norm_is_named():
+    images = keras.Input((8, 8, 3))
+    alone = keras.Model(images, keras.layers.Conv2D(2, 3, name="x")(images))
+    convs = inference.FoldedConv(alone, constants=False, storage="float32")
+    with pytest.raises(ValueError, match="No such layer: x_bn"):
+        convs.norm(images, 2, 3, "x")
