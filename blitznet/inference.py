@@ -1,5 +1,6 @@
 """A trained network rebuilt to answer fast: the same numbers but for rounding, no training."""
 
+import functools
 from dataclasses import dataclass
 from typing import Callable
 
@@ -7,16 +8,15 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from blitznet.folding import folded_weights, rounded
-from blitznet.layers import LegacyResize
+from blitznet.layers import Conv, LegacyResize
 from blitznet.models.blitznet import build_model
 
-# A processor's vector holds that many float32 (AVX-512); a convolution of 21 channels takes as
-# long as one of 32, or longer.
-_VECTOR = 16
+STORAGE = ("float32", "float16", "bfloat16")
 
 
-def build(trained, shape, precision="float32", constants=False, storage="float32"):
+def build(
+    trained, shape, precision="float32", constants=False, storage="float32", one_to_one=False
+):
     """The network of a trained one's weights, for inference.
 
     Batch norm is part of the convolutions; the two detection convolutions of a source are one;
@@ -31,7 +31,8 @@ def build(trained, shape, precision="float32", constants=False, storage="float32
         (other layers', such as the scale of vgg16's conv4_3, stay variables): convolutions are
         faster for small batches, since their layout is chosen once; the first call takes seconds
         longer, and weights cannot be loaded anew.
-      storage: type of the kernels' variables, one of `folding.STORAGE`.
+      storage: type of the kernels' variables, one of `STORAGE`.
+      one_to_one: whether each convolution stays by itself, as it was trained, but for batch norm.
 
     Returns:
       `(network, refresh)`: a `keras.Model` with the inputs and outputs of `trained`; a function
@@ -43,7 +44,7 @@ def build(trained, shape, precision="float32", constants=False, storage="float32
     """
     if constants and storage != "float32":
         raise ValueError(f"constants are float32: leave out storage {storage}")
-    convs = FoldedConv(trained, constants, storage)
+    convs = (OneToOne if one_to_one else FoldedConv)(trained, constants, storage)
     network = build_model(**shape, precision=precision, conv=convs)
     others = [
         layer
@@ -65,7 +66,15 @@ def build(trained, shape, precision="float32", constants=False, storage="float32
 
 
 class FoldedConv:
-    """Makes convolutions as `layers.Conv` does, with the weights of a trained network."""
+    """Makes convolutions as `layers.Conv` does, with the weights of a trained network.
+
+    Attributes:
+      vector: depths are filled up to a multiple of it.
+    """
+
+    # A processor's vector holds that many float32 (AVX-512); a convolution of 21 channels takes
+    # as long as one of 32, or longer.
+    vector = 16
 
     def __init__(self, trained, constants, storage):
         self._trained = trained
@@ -74,7 +83,8 @@ class FoldedConv:
 
     def plain(self, filters, kernel, name, *start, activation=None, **arguments):
         """What applies the trained convolution of this name."""
-        return _Plain(name, lambda: self._stand_in([name], relu=activation == "relu"))
+        make = functools.partial(self._stand_in, [name], relu=activation == "relu")
+        return _Plain(name, functools.cache(make))
 
     def norm(self, x, filters, kernel, name, stride=1, relu=True, padding="same"):
         """The trained convolution of this name and the batch norm behind it, applied to `x`."""
@@ -133,13 +143,21 @@ class FoldedConv:
             kernels.append(rounded(name, kernel[:, :, rows], self._storage))
             biases.append(rounded(name, offsets * bias, "float32"))
         kernel, offsets = np.concatenate(kernels, axis=-1), np.concatenate(biases)
-        more = -len(offsets) % _VECTOR
+        more = -len(offsets) % self.vector
         return np.pad(kernel, [(0, 0)] * 3 + [(0, more)]), np.pad(offsets, (0, more))
+
+
+class OneToOne(FoldedConv):
+    """The same with every convolution by itself: what a quantiser sees of one is not mixed."""
+
+    vector = 1
+    side_by_side = Conv.side_by_side
+    norm_of_joined = Conv.norm_of_joined
 
 
 @dataclass(frozen=True)
 class _Plain:
-    """A convolution that is made when it is applied: some are then made side by side."""
+    """A convolution that is made when it is first applied: some are then made side by side."""
 
     name: str
     make: Callable
@@ -157,6 +175,10 @@ class InferenceConv2D(keras.layers.Layer):
       strides, padding, dilations: as for `tf.nn.conv2d`.
       relu: whether a ReLU follows.
       constants: whether the weights are constants of the graphs that are made, not variables.
+
+    Attributes:
+      given_kernel: a tensor that is used in place of `kernel`, for graphs whose weights are
+        inputs; None otherwise.
     """
 
     def __init__(
@@ -166,6 +188,7 @@ class InferenceConv2D(keras.layers.Layer):
         self._depths, self._relu, self._constants = tuple(depths), relu, constants
         self._arguments = {"strides": strides, "padding": padding, "dilations": dilations}
         self.kernel, self.bias = kernel, bias
+        self.given_kernel = None
 
     def build(self, input_shape):
         kernel, bias = self.kernel, self.bias
@@ -187,11 +210,38 @@ class InferenceConv2D(keras.layers.Layer):
             self.bias.assign(bias)
 
     def call(self, maps):
-        kernel, bias = (tf.cast(weights, maps.dtype) for weights in (self.kernel, self.bias))
+        kernel = self.kernel if self.given_kernel is None else self.given_kernel
+        kernel, bias = (tf.cast(weights, maps.dtype) for weights in (kernel, self.bias))
         maps = tf.nn.conv2d(maps, kernel, **self._arguments)
+        # Not "+": converters and TensorFlow make one operation of a convolution and this.
         maps = tf.nn.bias_add(maps, bias)
         if self._relu:
             maps = tf.nn.relu(maps)
         if sum(self._depths) < maps.shape[-1]:
             maps = maps[..., : sum(self._depths)]
         return maps if len(self._depths) == 1 else tf.split(maps, self._depths, axis=-1)
+
+
+def folded_weights(conv, norm):
+    """Kernel and bias, float64, of a convolution and the batch norm behind it (None for none)."""
+    kernel = np.asarray(conv.kernel, np.float64)
+    bias = np.asarray(conv.bias, np.float64) if conv.use_bias else np.zeros(kernel.shape[-1])
+    if norm is None:
+        return kernel, bias
+    statistics = (norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance)
+    gamma, beta, mean, variance = (np.asarray(each, np.float64) for each in statistics)
+    factor = gamma / np.sqrt(variance + norm.epsilon)
+    return kernel * factor, (bias - mean) * factor + beta
+
+
+def rounded(name, values, storage):
+    """The weights `values` of the layer called `name` as an array of the type `storage`.
+
+    Raises:
+      ValueError: one of them is not finite then; names the layer.
+    """
+    with np.errstate(over="ignore"):
+        stored = np.asarray(values, np.float32).astype(tf.as_dtype(storage).as_numpy_dtype)
+    if not np.all(np.isfinite(stored)):
+        raise ValueError(f"{name}: a weight is not a finite {storage}")
+    return stored

@@ -70,10 +70,11 @@ def check_same(expected, found, tolerance):
         np.testing.assert_allclose(found[name], value, rtol=0, atol=limit, err_msg=name)
 
 
+@pytest.mark.parametrize("one_to_one", [False, True], ids=["", "one to one"])
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_the_same_answers(shape):
+def test_the_same_answers(shape, one_to_one):
     model = trained(shape)
-    network, _ = inference.build(model, shape)
+    network, _ = inference.build(model, shape, one_to_one=one_to_one)
     check_same(answers(model), answers(network), 1e-4)
     assert source_sides(network) == source_sides(model)
     assert segmentation_side(network) == segmentation_side(model)
@@ -110,6 +111,21 @@ def test_convolutions_of_one_map_are_one_and_fill_vectors():
     kernels = {layer.name: layer.kernel.shape for layer in network.layers if layer.weights}
     assert not [name for name in kernels if name.startswith(("confidence", "location"))]
     assert all(kernel[-1] % 16 == 0 for kernel in kernels.values())
+
+
+@pytest.mark.parametrize("head", ["nonshared", "shared"])
+def test_one_to_one_has_the_trained_convolutions_without_batch_norm(head):
+    shape = {**SMALL, "head": head}
+    model = trained(shape)
+    network, _ = inference.build(model, shape, one_to_one=True)
+    found = {layer.name: layer.kernel.shape for layer in network.layers if layer.weights}
+    expected = {
+        layer.name: layer.kernel.shape
+        for layer in model.layers
+        if isinstance(layer, keras.layers.Conv2D)
+    }
+    assert list(found.items()) == list(expected.items())
+    assert len(network.variables) == 2 * len(expected)
 
 
 def test_narrow_numbers_answer_float32_nearly_the_same():
@@ -155,6 +171,20 @@ def test_a_weight_that_cannot_be_held_is_named(layer, value, arguments, told):
 def test_constants_of_another_type_are_refused():
     with pytest.raises(ValueError, match="constants are float32: leave out storage bfloat16"):
         inference.build(None, SMALL, constants=True, storage="bfloat16")
+
+
+@pytest.mark.parametrize(("use_bias", "bias"), [(False, -4 * 3 + 1), (True, (5 - 4) * 3 + 1)])
+def test_a_batch_norm_by_hand(use_bias, bias):
+    conv = keras.layers.Conv2D(1, 1, use_bias=use_bias)
+    conv.build((None, 2, 2, 1))
+    conv.set_weights([np.full((1, 1, 1, 1), 2.0), *([np.array([5.0])] if use_bias else [])])
+    # The root of variance + epsilon is 1.
+    norm = keras.layers.BatchNormalization(epsilon=0.75)
+    norm.build((None, 2, 2, 1))
+    norm.set_weights([np.array([v]) for v in (3.0, 1.0, 4.0, 0.25)])
+    kernel, offsets = inference.folded_weights(conv, norm)
+    assert kernel.tolist() == [[[[2.0 * 3]]]]
+    assert offsets.tolist() == [bias]
 
 
 def test_a_convolution_that_lacks_its_batch_norm_is_named():

@@ -35,7 +35,7 @@ def portable_function(model, coder, settings, postprocess="nms"):
     """The network and its post-processing for one picture, in operations that converters know.
 
     Args:
-      model: a network of `build_model`; `folding.fold` makes it faster.
+      model: a network of `build_model`; `inference.build` makes it faster.
       coder: `PriorCoder` of its prior boxes, or None without detection.
       settings: a `DetectionSettings`.
       postprocess: "nms" for `portable.portable_detections`, "none" for `portable.raw_detections`.

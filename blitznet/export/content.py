@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 
-from blitznet import folding, inference, warmup
+from blitznet import inference, warmup
 from blitznet.export import onnx, openvino, saved_model, tflite
 from blitznet.export.answers import portable_function, write_names
 from blitznet.models.blitznet import segmentation_side
@@ -49,7 +49,12 @@ class Content:
         """The same with weights rounded to `precision`, where that is a floating-point type."""
         if precision not in ("float16", "bfloat16"):
             return self
-        return dataclasses.replace(self, model=folding.fold(self.model, precision))
+        return self._stored(precision, one_to_one=True)
+
+    def _stored(self, storage, one_to_one):
+        """The same of the network for inference, its kernels stored as `storage`."""
+        network, _ = inference.build(self.model, self.shape, storage=storage, one_to_one=one_to_one)
+        return dataclasses.replace(self, model=network)
 
     def write(self, format, precision, folder, calibration=None):
         """Write an export.
@@ -63,15 +68,14 @@ class Content:
         Raises:
           ImportError, RuntimeError: as the formats' `save`.
         """
-        storage = precision if precision in folding.STORAGE else "float32"
+        storage = precision if precision in inference.STORAGE else "float32"
         if format == "savedmodel":
-            network, _ = inference.build(self.model, self.shape, storage=storage)
-            stored = dataclasses.replace(self, model=network)
+            stored = self._stored(storage, one_to_one=False)
             saved_model.save(stored.functions, stored.model, self.class_names, folder)
             warmup.write(folder, warmup.picture_requests(self.side))
             return
         # One to one: what a quantiser sees of one layer is not mixed with another's.
-        stored = dataclasses.replace(self, model=folding.fold(self.model, storage))
+        stored = self._stored(storage, one_to_one=True)
         write_names(folder / "assets", self.class_names)
         function = portable_function(stored.model, self.coder, self.settings, self.postprocess)
         if format == "onnx":

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from blitznet.export.answers import labels_text
 from blitznet.export.formats import FORMATS, check_installed
-from blitznet.folding import StoredConv2D
+from blitznet.inference import InferenceConv2D
 
 OPSET = 17
 _RESIZES = ("ResizeBilinear", "ResizeNearestNeighbor")
@@ -21,7 +21,7 @@ def save(function, model, class_names, folder, precision, calibration=None):
 
     Args:
       function: an `answers.portable_function`, whose names of input and outputs the file has.
-      model: its network, of `folding.fold`.
+      model: its network, of `inference.build` one to one.
       class_names: names of the classes 1..C-1.
       folder: an existing `Path`.
       precision: "float32"; "float16" or "bfloat16" for kernels stored so and used as float32;
@@ -50,7 +50,7 @@ def convert(function, model, storage="float32"):
     """
     import tf2onnx
 
-    convs = {layer.name: layer for layer in model.layers if isinstance(layer, StoredConv2D)}
+    convs = {layer.name: layer for layer in model.layers if isinstance(layer, InferenceConv2D)}
     kernels = [tf.TensorSpec(conv.kernel.shape, name=name) for name, conv in convs.items()]
     signature = [*function.input_signature, *kernels]
 
