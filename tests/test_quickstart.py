@@ -30,6 +30,8 @@ def write_results(output, mean_ap, mean_iou):
     pictures = run_dir / "pictures-voc12-val-seg-6"
     pictures.mkdir(parents=True)
     Image.fromarray(np.zeros((40, 90, 3), np.uint8)).save(pictures / "a.png")
+    for maps in ("a-classes.png", "a-true-classes.png"):
+        Image.fromarray(np.full((80, 180), 1, np.uint8)).save(pictures / maps)
     scores = {"map": mean_ap, "miou": mean_iou, "images": 3}
     (run_dir / "evaluation-voc12-val-seg-6.json").write_text(json.dumps({"scores": scores}))
 
@@ -73,7 +75,9 @@ def test_a_score_below_the_goal_is_a_failure(tmp_path, capsys, mean_ap, mean_iou
     write_results(tmp_path, mean_ap, mean_iou)
     assert quickstart.summarise(tmp_path, [("train", 1.5)]) == bool(message)
     assert capsys.readouterr().err.strip() == message
-    assert (tmp_path / "predictions.png").is_file()
+    # One panel of 40 rows in its row, not two class maps of 80.
+    sheet = np.asarray(Image.open(tmp_path / "predictions.png"))
+    assert sheet.shape[0] < 80 and (sheet == 0).all(axis=-1).sum() == 40 * 90
 
 
 def test_it_never_goes_on_with_an_earlier_run(tmp_path, calls):

@@ -115,8 +115,10 @@ def summarise(output, times):
     report = max(run_dir.glob("evaluation-*.json"), key=lambda path: path.stat().st_mtime)
     scores = json.loads(report.read_text())["scores"]
     folder = max(run_dir.glob("pictures-*"), key=lambda path: path.stat().st_mtime)
-    pictures = [cv2.imread(str(path)) for path in sorted(folder.glob("*.png"))]
+    # Beside each panel lie class maps, which are not for people.
+    panels = [path for path in sorted(folder.glob("*.png")) if not path.match("*-classes.png")]
     sheet = output / "predictions.png"
+    pictures = [cv2.imread(str(path)) for path in panels]
     cv2.imwrite(str(sheet), contact_sheet(pictures, _SHEET_COLUMNS))
 
     total = sum(minutes for _, minutes in times)
