@@ -197,7 +197,9 @@ class OptimConfig:
         False, "step back half way to slow weights every 6 steps; needs tensorflow-addons"
     )
     learning_rate: float = flag(1e-4, "rate after the warm-up", _POSITIVE, "X")
-    warmup_step: int = flag(0, "last step at the warm-up rate", _COUNT, "N")
+    warmup_step: int = flag(
+        0, "last step at the warm-up rate, counted from 0: the first one always has it", _COUNT, "N"
+    )
     warmup_lr: float = flag(1e-5, "rate until then", _POSITIVE, "X")
     lr_decay: tuple = flag((), "steps after which the rate falls tenfold", _COUNT, "N")
     weight_decay: float = flag(

@@ -44,7 +44,7 @@ def add_command(commands):
         choices=ROWS,
         default=list(ROWS),
         metavar="ROW",
-        help=f"of {', '.join(ROWS)} (default: all)",
+        help=f"of {', '.join(map(repr, ROWS))} (default: all)",
     )
     count = config.number_in(1, kind=int)
     parser.add_argument(
