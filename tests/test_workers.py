@@ -15,7 +15,7 @@ from blitznet import checkpoints
 from helpers import CHECKOUT
 from tiny_run import tensors, training_flags
 
-SAVE_EVERY, LAST = 15, 120
+SAVE_EVERY, LAST = 10, 80
 FLAGS = ["--strategy", "multi_worker", "--detect", "--save_every", SAVE_EVERY]
 FLAGS += ["--max_iterations", LAST]
 # The whole test, seconds; another wait than for the processes of the test there is not.
