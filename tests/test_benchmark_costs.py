@@ -176,11 +176,12 @@ def test_encoding_is_measured_in_processes(tmp_path, capsys):
 def test_every_worker_takes_part_in_every_turn(tmp_path):
     """The turn that does not count among them, in which each loads what it needs."""
     work = functools.partial(tell, tmp_path)
-    found = benchmark_encode.measure({"encode": work, "limit": work}, 5, workers=2, rounds=3)
+    works = dict.fromkeys(("encode", "limit", "pillow"), work)
+    found = benchmark_encode.measure(works, 5, workers=2, rounds=3)
     told = {int(path.name): path.read_text().splitlines() for path in tmp_path.iterdir()}
     assert len(told) == 2 and os.getpid() not in told
-    assert [len(set(folders)) for folders in told.values()] == [2 * (3 + 1)] * 2
-    assert [len(seconds) for seconds in found["seconds"].values()] == [3, 3]
+    assert [len(set(folders)) for folders in told.values()] == [len(works) * (3 + 1)] * 2
+    assert [len(seconds) for seconds in found["seconds"].values()] == [3] * len(works)
 
 
 def test_rows_of_the_cost_table_change_settings_that_there_are():
