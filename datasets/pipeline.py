@@ -75,7 +75,8 @@ def training_dataset(record_sets, settings, start_step=0, replicas=1, worker=0, 
         num_parallel_calls=tf.data.AUTOTUNE,
     )
     part = settings.batch_size // replicas
-    return dataset.batch(part, drop_remainder=True).prefetch(2 * replicas // workers)
+    dataset = dataset.batch(part, drop_remainder=True).prefetch(2 * replicas // workers)
+    return _without_tuning(dataset)
 
 
 def evaluation_dataset(record_sets, image_size, batch_size):
@@ -96,7 +97,18 @@ def evaluation_dataset(record_sets, image_size, batch_size):
         return {**example, keys.IMAGE: image}
 
     dataset = tf.data.TFRecordDataset(files).map(read, num_parallel_calls=tf.data.AUTOTUNE)
-    return dataset.padded_batch(batch_size).prefetch(2)
+    return _without_tuning(dataset.padded_batch(batch_size).prefetch(2))
+
+
+def _without_tuning(dataset):
+    """The same with one parallel call for each core.
+
+    The thread by which tf.data looks for a better number has to end with each iterator, and
+    sometimes sleeps on for as long again as it has run, up to a minute.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
 
 
 def _serialized(files, images, seed, start):

@@ -250,6 +250,12 @@ def test_batches_have_static_shapes(seven):
     }
 
 
+def test_no_thread_outlasts_an_iterator(seven):
+    """tf.data's tuning one sleeps on, so that ending an evaluation may take as long as it has."""
+    for dataset in (training_dataset([seven], _settings()), evaluation_dataset([seven], 32, 4)):
+        assert dataset.options().autotune.enabled is False
+
+
 def test_evaluation_gives_every_picture_once_in_order(seven, tmp_path):
     more = _write(tmp_path, "more", [7, 8])
     batches = list(evaluation_dataset([seven, more], 32, 4).as_numpy_iterator())
