@@ -8,7 +8,7 @@ import numpy as np
 from tabulate import tabulate
 
 import config
-from tools import benchmark_report
+from tools.benchmark import report
 from tools.network_flags import refuse_model_flags
 
 
@@ -48,10 +48,10 @@ def add_command(commands):
 
 def evaluate(args):
     """Run the command; print and write what came of it."""
-    from tools import benchmark_measure
+    from tools.benchmark import timing
 
     turns = Turns(args)
-    result = {**measure(turns, args.rounds), "environment": benchmark_measure.environment()}
+    result = {**measure(turns, args.rounds), "environment": timing.environment()}
     result.update(records=str(args.records), batch_size=args.batch_size, network=turns.shape)
     print(tabulate(rows(result), disable_numparse=True))
     if args.json:
@@ -75,7 +75,7 @@ class Turns:
         from blitznet import engine, inference, keys, runs
         from blitznet.postprocess.settings import DetectionSettings
         from datasets import pipeline, records
-        from tools import benchmark_measure
+        from tools.benchmark import timing
 
         self._info = records.read_json(args.records, "write the set again")
         if args.run:
@@ -99,11 +99,11 @@ class Turns:
         self._forward = tf.function(lambda images: network(images, training=False))
         counted = tf.function(lambda images: self._model(images, training=False))
         counted = counted.get_concrete_function(specification)
-        self.flop = benchmark_measure.graph_flop(counted) * self.pictures / len(self._images[0])
+        self.flop = timing.graph_flop(counted) * self.pictures / len(self._images[0])
 
     def network(self):
         """The bare network on all pictures; seconds."""
-        from tools.benchmark_measure import seconds_of
+        from tools.benchmark.timing import seconds_of
 
         return seconds_of(lambda: [self._forward(images) for images in self._images])
 
@@ -150,9 +150,9 @@ def measure(turns, rounds):
     Returns:
       dict for JSON: seconds of each turn, and `summary`, see `summarise`.
     """
-    from tools import benchmark_measure
+    from tools.benchmark import timing
 
-    product, product_flop = benchmark_measure.device_product()
+    product, product_flop = timing.device_product()
     turns.network(), turns.evaluation(), product()
     seconds = {"network": [], "evaluation": [], "after_last_picture": [], "product": []}
     for _ in range(rounds):
@@ -160,7 +160,7 @@ def measure(turns, rounds):
         end_to_end, after = turns.evaluation()
         seconds["evaluation"].append(end_to_end)
         seconds["after_last_picture"].append(after)
-        products = [benchmark_measure.seconds_of(product) for _ in range(5)]
+        products = [timing.seconds_of(product) for _ in range(5)]
         seconds["product"].append(float(np.median(products)))
     summary = summarise(seconds, turns.pictures, turns.flop, product_flop)
     return {"pictures": turns.pictures, "seconds": seconds, "summary": summary}
@@ -205,7 +205,7 @@ def rows(measured):
         ("evaluation / network", f"{summary['ratio']:.3f}"),
         ("s after the last picture", f"{after:.2f}"),
         ("GFLOP/s of a matrix product, the limit", f"{limit:.1f}"),
-        ("network", benchmark_report.network_text(measured["network"])),
+        ("network", report.network_text(measured["network"])),
         ("records", f"{measured['records']}, {measured['pictures']} pictures a turn"),
         ("batch size", str(measured["batch_size"])),
         *((name, environment[name]) for name in ("device", "precision", "threads", "cpu")),

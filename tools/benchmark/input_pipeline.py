@@ -54,7 +54,7 @@ def measure_input(args):
     """
     from blitznet import runs
     from datasets import custom
-    from tools import benchmark_measure
+    from tools.benchmark import timing
 
     record_sets = custom.open_custom(args.records)
     shape = dataclasses.asdict(config.model_config(args))
@@ -75,7 +75,7 @@ def measure_input(args):
         "warmup": args.warmup,
         "rounds": rounds,
         "summary": summarise(rounds, args.batch_size),
-        "environment": benchmark_measure.environment(),
+        "environment": timing.environment(),
     }
     print(tabulate(table_rows(result), disable_numparse=True))
     if args.json:

@@ -10,8 +10,8 @@ import numpy as np
 from tabulate import tabulate
 
 import config
-from tools import benchmark_answers
-from tools.benchmark_server import TIMEOUT, LoadTestError, request_body, running_server, session
+from tools.benchmark import answers
+from tools.benchmark.server import TIMEOUT, LoadTestError, request_body, running_server, session
 
 _DRAWN_PICTURES = 16
 
@@ -56,12 +56,12 @@ def serve(args):
       LoadTestError: no server, or it lost or mixed up requests.
     """
     pictures = read_pictures(args.pictures)
-    run = benchmark_answers.check if args.requests else measure
+    run = answers.check if args.requests else measure
     result = run(args, pictures)
-    from tools import benchmark_measure
+    from tools.benchmark import timing
 
     result["model"] = str(args.model)
-    where = result["environment"] = benchmark_measure.environment()
+    where = result["environment"] = timing.environment()
     print(", ".join(f"{name} {where[name]}" for name in ("device", "threads", "cpu")))
     if args.json:
         from blitznet import runs

@@ -6,7 +6,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 import config
-from tools.benchmark_apart import measure_apart, require_all
+from tools.benchmark.apart import measure_apart, require_all
 
 # What each row changes of `BASE`.
 ROWS = {
@@ -78,6 +78,6 @@ def cost(args):
 
 
 def _measure(setting, repeats):
-    from tools import benchmark_cost_row
+    from tools.benchmark import cost_row
 
-    return benchmark_cost_row.measure(**setting, repeats=repeats)
+    return cost_row.measure(**setting, repeats=repeats)

@@ -1,6 +1,5 @@
-"""Measure how fast things run, against the machine's own limit: see `--help`."""
+"""The command `network` of tools.benchmark: the forward pass, in one interpreter or in two."""
 
-import argparse
 import dataclasses
 import json
 import os
@@ -15,17 +14,7 @@ from tabulate import tabulate
 
 import config
 import paths
-from tools import (
-    benchmark_cost,
-    benchmark_detect,
-    benchmark_encode,
-    benchmark_evaluate,
-    benchmark_input,
-    benchmark_report,
-    benchmark_serve,
-    benchmark_train,
-)
-from tools.benchmark_server import LoadTestError
+from tools.benchmark import detect, report
 
 _PREPARE = "`make setup-addons` makes .venv-addons/bin/python, with TensorFlow 2.15"
 _MEASURED_FLAGS = ("num_classes", "batch_size", "repeats", "warmup", "graph", "precision")
@@ -35,28 +24,8 @@ class BenchmarkError(RuntimeError):
     """Another interpreter could not run the benchmark."""
 
 
-def build_parser():
-    """The command line of this tool."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.benchmark",
-        description="Measure how fast things run, against the machine's own limit.",
-    )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_network_command(commands)
-    for command in (
-        benchmark_detect,
-        benchmark_input,
-        benchmark_train,
-        benchmark_evaluate,
-        benchmark_encode,
-        benchmark_cost,
-        benchmark_serve,
-    ):
-        command.add_command(commands)
-    return parser
-
-
-def _add_network_command(commands):
+def add_command(commands):
+    """Add the command to the subparsers of tools.benchmark."""
     parser = commands.add_parser(
         "network",
         help="the compiled forward pass, with random weights",
@@ -84,20 +53,8 @@ def _add_network_command(commands):
         "this checkout by turns, each round in a process of its own",
     )
     add("--rounds", 3, "with --against: rounds of each interpreter")
-    benchmark_detect.add_graph_flags(parser)
+    detect.add_graph_flags(parser)
     config.add_model_flags(parser)
-
-
-def main(argv=None):
-    """Run a command; the exit code, 1 for errors."""
-    args = build_parser().parse_args(argv)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    try:
-        args.command(args)
-    except (OSError, ValueError, BenchmarkError, LoadTestError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
 
 
 def network(args):
@@ -107,10 +64,10 @@ def network(args):
         result = compare(run_rounds(interpreters, measured_flags(args), args.rounds))
         print(comparison_table(result))
     else:
-        from tools import benchmark_measure
+        from tools.benchmark import timing
 
         shape = dataclasses.asdict(config.model_config(args))
-        result = benchmark_measure.measure_network(
+        result = timing.measure_network(
             {"num_classes": args.num_classes, **shape},
             args.batch_size,
             args.warmup,
@@ -130,7 +87,7 @@ def summarise(measurements):
     """Figures of one or more measurements of the same thing, their calls taken together.
 
     Args:
-      measurements: dicts of `benchmark_measure.measure_network`.
+      measurements: dicts of `timing.measure_network`.
 
     Returns:
       dict: `images_per_second` (pictures / seconds of all calls); `ms_mean`, `ms_p50` and
@@ -188,7 +145,7 @@ def table_rows(summary, measured):
         ("GFLOP/s", f"{summary['gflop_per_second']:.1f}"),
         ("GFLOP/s of a matrix product", f"{summary['limit_gflop_per_second']:.1f}"),
         ("share of that limit", f"{summary['share_of_limit']:.3f}"),
-        ("network", benchmark_report.network_text(shape)),
+        ("network", report.network_text(shape)),
         ("graph", measured["graph"]),
         ("batch size", str(measured["batch_size"])),
         ("TensorFlow, Keras", f"{where['tensorflow']}, {where['keras']}"),
@@ -262,14 +219,10 @@ def run_once(python, flags):
     """The measurement that an interpreter makes of this checkout in a process of its own."""
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch) / "report.json"
-        command = [python, "-m", "tools.benchmark", "network", *flags, "--json", str(report)]
+        command = [python, "-m", __package__, "network", *flags, "--json", str(report)]
         process = subprocess.run(command, cwd=paths.CHECKOUT, stdout=subprocess.DEVNULL)
         if process.returncode:
             raise BenchmarkError(
                 f"{python} failed with exit code {process.returncode}, its message is above"
             )
         return json.loads(report.read_text())
-
-
-if __name__ == "__main__":
-    sys.exit(main())

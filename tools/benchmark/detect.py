@@ -9,7 +9,7 @@ from tabulate import tabulate
 
 import config
 from blitznet import choices
-from tools import benchmark_report
+from tools.benchmark import report
 from tools.network_flags import refuse_model_flags
 
 # Of the network's forward pass: the trained graph itself, `inference.build`'s, and the same with
@@ -71,12 +71,12 @@ def add_command(commands):
 
 def detect(args):
     """Run the command; print and write what came of it."""
-    from tools import benchmark_measure
+    from tools.benchmark import timing
 
     model, coder, shape = _network(args)
     size = (args.height, args.width)
     result = measure(model, coder, shape, size, args)
-    result.update(network=shape, environment=benchmark_measure.environment())
+    result.update(network=shape, environment=timing.environment())
     result.update({name: getattr(args, name) for name in ("graph", "precision", "batch_size")})
     result["summary"] = summarise(result)
     print(tabulate(rows(result), disable_numparse=True))
@@ -89,14 +89,14 @@ def detect(args):
 def _network(args):
     """`(model, coder, shape)` of a run, or with random weights."""
     from blitznet import runs
-    from tools import benchmark_measure
+    from tools.benchmark import timing
 
     if args.run:
         refuse_model_flags(args)
         model, coder, description, _ = runs.load(args.run)
         return model, coder, description["model"]
     shape = runs.full_shape(dataclasses.asdict(config.model_config(args)))
-    model = benchmark_measure.random_model(shape)
+    model = timing.random_model(shape)
     return model, runs.make_coder(model, shape) if shape["detect"] else None, shape
 
 
@@ -113,10 +113,10 @@ def measure(model, coder, shape, size, args):
     from blitznet.postprocess.detection import detections
     from blitznet.postprocess.settings import DetectionSettings
     from blitznet.postprocess.tiles import tiled_class_map
-    from tools import benchmark_measure
+    from tools.benchmark import timing
 
     input_shape = (args.batch_size, *model.input_shape[1:])
-    forward, call_flop = benchmark_measure.network_and_flop(
+    forward, call_flop = timing.network_and_flop(
         model, shape, input_shape, args.graph, args.precision
     )
     find = tf.function(
@@ -125,7 +125,7 @@ def measure(model, coder, shape, size, args):
         )
     )
     images = tf.random.stateless_uniform(input_shape, seed=(0, 0))
-    product, product_flop = benchmark_measure.device_product()
+    product, product_flop = timing.device_product()
     seconds = {name: [] for name in (*_PARTS, "product")}
 
     def class_maps(logits):
@@ -192,7 +192,7 @@ def rows(measured):
         ("after the network / network", f"{summary['after_network']:.3f}"),
         ("GFLOP/s of a matrix product", f"{summary['limit_gflop_per_second']:.1f}"),
         ("network, share of that limit", f"{summary['share_of_limit']:.3f}"),
-        ("network", benchmark_report.network_text(shape)),
+        ("network", report.network_text(shape)),
         ("graph", measured["graph"]),
         ("batch size", str(measured["batch_size"])),
         ("precision", f"{measured['precision']}, of the product {where['precision']}"),

@@ -79,7 +79,7 @@ def network_and_flop(model, shape_arguments, input_shape, graph, precision):
         graph saves of them.
       shape_arguments: that it was made of.
       input_shape: `(B, S, S, 3)`.
-      graph: one of `benchmark_detect.GRAPHS`: the trained network's own; that of
+      graph: one of `detect.GRAPHS`: the trained network's own; that of
         `inference.build`; the same with weights as constants.
       precision: one of `choices.PRECISIONS`; "float32" for the first graph.
 

@@ -9,8 +9,8 @@ import numpy as np
 from tabulate import tabulate
 
 import config
-from tools import benchmark_report
-from tools.benchmark_apart import measure_apart, require_all
+from tools.benchmark import report
+from tools.benchmark.apart import measure_apart, require_all
 
 # Of the forward pass; the backward pass computes gradients of inputs and of kernels.
 FLOP_OF_A_STEP = 3
@@ -99,10 +99,10 @@ def _add_memory_command(commands):
 
 def train(args):
     """The command `train`: measure, print, write JSON."""
-    from tools import benchmark_steps
+    from tools.benchmark import steps
 
     network, step = _network_and_step(args, args.batch_size)
-    result = benchmark_steps.measure_steps(
+    result = steps.measure_steps(
         network, step, args.batch_size, args.warmup, args.repeats, args.records
     )
     result["summary"] = summarise(result)
@@ -139,9 +139,9 @@ def memory(args):
 
 
 def _peak_of_steps(*arguments):
-    from tools import benchmark_steps
+    from tools.benchmark import steps
 
-    return benchmark_steps.peak_of_steps(*arguments)
+    return steps.peak_of_steps(*arguments)
 
 
 def _gib(cell):
@@ -163,7 +163,7 @@ def _network_and_step(args, batch_size):
 
 
 def summarise(measured):
-    """Figures of what `benchmark_steps.measure_steps` measured.
+    """Figures of what `steps.measure_steps` measured.
 
     Returns:
       dict: `images_per_second` of whole steps, waiting included; `ms_mean`, `ms_p50`, `ms_p95` of
@@ -202,7 +202,7 @@ def table_rows(measured):
         ("GFLOP/s of a float32 matrix product", f"{summary['limit_gflop_per_second']:.1f}"),
         ("share of that limit", f"{summary['share_of_limit']:.3f}"),
         ("share waited for input", f"{summary['share_waiting']:.3f}"),
-        ("network", benchmark_report.network_text(shape)),
+        ("network", report.network_text(shape)),
         ("batch size", f"{measured['batch_size']} in {step['accumulate']} parts"),
         ("input", measured["input"]),
         ("mixed precision", step["mixed_precision"]),
