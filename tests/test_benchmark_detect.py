@@ -10,6 +10,7 @@ from blitznet import runs
 from tiny_run import MODEL
 from tools.benchmark import detect, timing
 from tools.benchmark.__main__ import main
+from tools.benchmark.flags import GRAPHS
 
 FLAGS = ["detect", *MODEL, "--repeats", "2", "--warmup", "1", "--batch_size", "2"]
 
@@ -51,7 +52,7 @@ def test_parts_of_the_tasks_are_measured(tmp_path, flags, parts):
     assert all(len(seconds) == 2 for seconds in found["seconds"].values())
 
 
-@pytest.mark.parametrize("graph", detect.GRAPHS)
+@pytest.mark.parametrize("graph", GRAPHS)
 def test_what_is_timed_answers_as_the_run(tiny_archive, graph):
     """Every graph of a run's network, within what folding batch norm may change."""
     model, _, description, _ = runs.load(tiny_archive / "r")
@@ -66,7 +67,7 @@ def test_what_is_timed_answers_as_the_run(tiny_archive, graph):
 
 def test_all_graphs_are_counted_as_the_trained_one(tmp_path):
     counted = set()
-    for graph in detect.GRAPHS:
+    for graph in GRAPHS:
         report = tmp_path / f"{graph}.json"
         assert main([*FLAGS, "--graph", graph, "--json", str(report)]) == 0
         counted.add(json.loads(report.read_text())["call_flop"])

@@ -11,7 +11,7 @@ import pytest
 from blitznet import keys
 from datasets.records import read_json
 from tiny_run import MODEL
-from tools.benchmark import steps, timing, train
+from tools.benchmark import memory, steps, timing, train
 from tools.benchmark.__main__ import build_parser, main
 from tools.benchmark.apart import measure_apart
 from toy_network import toy
@@ -136,7 +136,7 @@ def test_memory_asks_a_process_for_each_cell_and_keeps_what_it_has(monkeypatch, 
         where = {"device": "toaster", "threads": "three"}
         return {"peak_memory_bytes": len(asked) * 2**30, "environment": where}
 
-    monkeypatch.setattr(train, "measure_apart", measure_apart)
+    monkeypatch.setattr(memory, "measure_apart", measure_apart)
     report = tmp_path / "report.json"
     flags = ["--batch_sizes", "1", "2", "--json", str(report), "--", "--clip_norm", "7"]
     assert main(["memory", *flags]) == 1
@@ -160,8 +160,8 @@ def test_memory_asks_a_process_for_each_cell_and_keeps_what_it_has(monkeypatch, 
 def test_a_process_tells_its_peak():
     parser = build_parser()
     args = parser.parse_args(FAST)
-    setting = train._network_and_step(args, 1)
-    found = measure_apart(train._peak_of_steps, *setting, 1)
+    setting = train.network_and_step(args, 1)
+    found = measure_apart(memory._peak_of_steps, *setting, 1)
     assert 2**28 < found["peak_memory_bytes"] < 2**34
     assert found["environment"]["device"] == "CPU"
 

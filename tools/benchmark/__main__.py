@@ -10,6 +10,7 @@ from tools.benchmark import (
     encode,
     evaluate,
     input_pipeline,
+    memory,
     network,
     serve,
     train,
@@ -17,7 +18,7 @@ from tools.benchmark import (
 from tools.benchmark.network import BenchmarkError
 from tools.benchmark.server import LoadTestError
 
-_COMMANDS = (network, detect, input_pipeline, train, evaluate, encode, cost, serve)
+_COMMANDS = (network, detect, input_pipeline, train, memory, evaluate, encode, cost, serve)
 
 
 def build_parser():

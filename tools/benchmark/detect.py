@@ -2,37 +2,16 @@
 
 import dataclasses
 import time
-from pathlib import Path
 
 import numpy as np
 from tabulate import tabulate
 
 import config
-from blitznet import choices
-from tools.benchmark import report
+from tools.benchmark.flags import add_graph_flags, add_json_flag, add_number, add_run_flag
+from tools.benchmark.report import environment_rows, network_text, spread, write_json
 from tools.network_flags import refuse_model_flags
 
-# Of the network's forward pass: the trained graph itself, `inference.build`'s, and the same with
-# constants for weights.
-GRAPHS = ("trained", "inference", "constants")
 _PARTS = {"network": "network", "nms": "decoding and NMS", "class_maps": "class maps"}
-
-
-def add_graph_flags(parser):
-    """`--graph` and `--precision`."""
-    parser.add_argument(
-        "--graph",
-        choices=GRAPHS,
-        default="inference",
-        help="trained: as it is trained; inference: as test.py and blitznet.load run it; "
-        "constants: the same with weights in the graph (default: inference)",
-    )
-    parser.add_argument(
-        "--precision",
-        choices=choices.PRECISIONS,
-        default="float32",
-        help="what the network computes in (default: float32)",
-    )
 
 
 def add_command(commands):
@@ -47,24 +26,13 @@ def add_command(commands):
         epilog="example: python -m tools.benchmark detect --x4 --graph constants",
     )
     parser.set_defaults(command=detect)
-    count = config.number_in(1, kind=int)
-    parser.add_argument(
-        "--run",
-        type=Path,
-        metavar="DIR",
-        help="folder of a run: its network, newest weights; no flag of the model goes with it",
-    )
-
-    def add(flag, default, help):
-        help = f"{help} (default: %(default)s)"
-        parser.add_argument(flag, type=count, default=default, metavar="N", help=help)
-
-    add("--batch_size", 1, "pictures of a call")
-    add("--height", 375, "of a picture's class map, pixels")
-    add("--width", 500, "of a picture's class map, pixels")
-    add("--repeats", 30, "calls that count")
-    add("--warmup", 5, "calls before, which do not count")
-    parser.add_argument("--json", metavar="FILE", help="write the figures and every call's time")
+    add_run_flag(parser)
+    add_number(parser, "--batch_size", 1, "pictures of a call")
+    add_number(parser, "--height", 375, "of a picture's class map, pixels")
+    add_number(parser, "--width", 500, "of a picture's class map, pixels")
+    add_number(parser, "--repeats", 30, "calls that count")
+    add_number(parser, "--warmup", 5, "calls before, which do not count")
+    add_json_flag(parser, "the figures and every call's time")
     add_graph_flags(parser)
     config.add_model_flags(parser)
 
@@ -80,10 +48,7 @@ def detect(args):
     result.update({name: getattr(args, name) for name in ("graph", "precision", "batch_size")})
     result["summary"] = summarise(result)
     print(tabulate(rows(result), disable_numparse=True))
-    if args.json:
-        from blitznet import runs
-
-        runs.write_json(Path(args.json), result)
+    write_json(args.json, result)
 
 
 def _network(args):
@@ -165,11 +130,7 @@ def summarise(measured):
     return {
         "images_per_second": float(measured["batch_size"] / whole.mean()),
         "ms": {
-            name: {
-                "mean": float(seconds.mean() * 1e3),
-                "p50": float(np.percentile(seconds, 50) * 1e3),
-                "p95": float(np.percentile(seconds, 95) * 1e3),
-            }
+            name: {figure: value * 1e3 for figure, value in spread(seconds).items()}
             for name, seconds in {**parts, "all": whole}.items()
         },
         "after_network": float(np.median((whole - network) / network)),
@@ -192,9 +153,9 @@ def rows(measured):
         ("after the network / network", f"{summary['after_network']:.3f}"),
         ("GFLOP/s of a matrix product", f"{summary['limit_gflop_per_second']:.1f}"),
         ("network, share of that limit", f"{summary['share_of_limit']:.3f}"),
-        ("network", report.network_text(shape)),
+        ("network", network_text(shape)),
         ("graph", measured["graph"]),
         ("batch size", str(measured["batch_size"])),
         ("precision", f"{measured['precision']}, of the product {where['precision']}"),
-        *((name, where[name]) for name in ("device", "threads", "cpu")),
+        *environment_rows(where, "device", "threads", "cpu"),
     ]

@@ -13,8 +13,9 @@ from blitznet.losses.detection import make_detection_loss
 from blitznet.models.blitznet import segmentation_side
 from blitznet.progress import progress_bar
 from tools.benchmark import timing
-from tools.benchmark.train import FLOP_OF_A_STEP
 
+# Of the forward pass; the backward pass computes gradients of inputs and of kernels.
+_FLOP_OF_A_STEP = 3
 # Prior boxes that show an object: about as many as a picture of VOC has.
 _POSITIVES = 20
 _SEED = 0
@@ -45,7 +46,7 @@ def measure_steps(network, step, batch_size, warmup, repeats, records=None):
     if opened:
         network = {**network, "num_classes": len(opened[0].class_names) + 1}
     model, coder, train_step = _build(network, step)
-    flop = FLOP_OF_A_STEP * _forward_flop(model, batch_size)
+    flop = _FLOP_OF_A_STEP * _forward_flop(model, batch_size)
     if opened:
         batches = _batches(opened, model, coder, batch_size)
     else:
