@@ -54,8 +54,8 @@ quickstart: $(STAMP)  ## draw a data set, train, evaluate, export, in quickstart
 smoke: $(STAMP)  ## every entry point answers --help
 	@set -e; for script in training.py test.py; do \
 		echo "$$script --help"; $(BIN)/python $$script --help > /dev/null; done
-	@set -e; for tool in $$(grep -l '__main__' tools/*.py); do \
-		module=tools.$$(basename $$tool .py); \
+	@set -e; for tool in $$(grep -rl --include='*.py' '__main__' tools | sort); do \
+		module=$$(echo $${tool%.py} | tr / .); module=$${module%.__main__}; \
 		echo "python -m $$module --help"; $(BIN)/python -m $$module --help > /dev/null; done
 
 hooks: $(STAMP)  ## run the checks of .pre-commit-config.yaml at every commit

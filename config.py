@@ -270,7 +270,7 @@ class StepConfig:
         "what the network computes in, beside float32 weights, outputs, losses and batch-norm "
         "statistics: bfloat16 is fast where the processor has it, float16 is for GPUs without and "
         "scales the loss; evaluation has a --precision of its own",
-        choices=("none", *choices.PRECISIONS[1:]),
+        choices=("none", *choices.MIXED_PRECISIONS),
     )
     xla: bool = flag(
         False,
@@ -347,7 +347,7 @@ class EvaluationConfig(CheckpointConfig, DataConfig):
         "none",
         "mirrored: each batch is divided over all GPUs of this machine, without any over all CPU "
         "devices",
-        choices=choices.STRATEGIES[:2],
+        choices=choices.EVALUATION_STRATEGIES,
     )
     precision: str = flag(
         "float32",

@@ -5,10 +5,13 @@ OPTIMIZERS = ("adam", "nesterov", "adamw", "sgdw", "lamb", "radam")
 DECOUPLED = ("adamw", "sgdw", "lamb")
 AVERAGES = ("ema", "swa")
 CLASS_LOSSES = ("softmax", "focal")
-# What layers compute in.
-PRECISIONS = ("float32", "bfloat16", "float16")
+# What layers compute in beside float32 weights, and what they compute in at all.
+MIXED_PRECISIONS = ("bfloat16", "float16")
+PRECISIONS = ("float32", *MIXED_PRECISIONS)
 BOX_LOSSES = ("smooth_l1", "giou")
-STRATEGIES = ("none", "mirrored", "multi_worker", "tpu")
+# Of evaluation, which stays within a machine, and of training.
+EVALUATION_STRATEGIES = ("none", "mirrored")
+STRATEGIES = (*EVALUATION_STRATEGIES, "multi_worker", "tpu")
 BATCH_NORMS = ("replica", "sync")
 
 

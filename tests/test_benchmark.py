@@ -11,7 +11,8 @@ import config
 from blitznet import build_model
 from blitznet.variables import variables_by_path
 from tiny_run import MODEL
-from tools import benchmark, benchmark_measure
+from tools.benchmark import network, timing
+from tools.benchmark.__main__ import build_parser, main
 
 FAST = ["network", *MODEL, "--repeats", "6", "--warmup", "1"]
 ENVIRONMENT = ["interpreter", "python", "tensorflow", "keras"]
@@ -42,12 +43,12 @@ def measured(call_seconds, product_seconds=(0.5,), batch_size=2):
 
 @pytest.fixture
 def small_product(monkeypatch):
-    monkeypatch.setattr(benchmark_measure, "PRODUCT_SIDE", {"CPU": 32, "GPU": 32})
+    monkeypatch.setattr(timing, "PRODUCT_SIDE", {"CPU": 32, "GPU": 32})
 
 
 def test_summary_by_hand():
     # Calls of 0.1, 0.2, 0.3, 0.4 and 1.0 s; products of 0.2, 0.25 and 0.5 s.
-    summary = benchmark.summarise(
+    summary = network.summarise(
         [measured([0.4, 0.1], [0.5, 0.25]), measured([1.0, 0.2, 0.3], [0.2])]
     )
     assert summary == pytest.approx(
@@ -71,11 +72,11 @@ def test_ratio_is_that_of_the_median_times():
         (measured([0.2, 0.2, 0.2]), measured([0.3, 0.3, 0.3])),
         (measured([0.2, 0.2, 7.0]), measured([0.3, 0.3, 0.3])),
     ]
-    result = benchmark.compare(rounds)
+    result = network.compare(rounds)
     assert result["ratio"] == pytest.approx(1.5)
     assert result["ratio_of_rounds"] == pytest.approx([2, 1.5, 1.5])
     assert [s["ms_p50"] for s in result["summaries"]] == pytest.approx([200, 300])
-    table = benchmark.comparison_table(result)
+    table = network.comparison_table(result)
     assert table.endswith("B / A: 1.500 (within each of 3 rounds: 1.500 to 2.000)")
     (median,) = [line for line in table.splitlines() if line.startswith("ms a call, p50")]
     assert median.split()[-2:] == ["200.0", "300.0"]
@@ -93,7 +94,7 @@ def test_flop_of_a_toy_by_hand():
     convolution = 2 * (2 * 4 * 4) * 5 * (3 * 3 * 3)
     added = 2 * 4 * 4 * 5
     product = 2 * 32 * 5 * 7
-    flop = benchmark_measure.graph_flop(toy.get_concrete_function())
+    flop = timing.graph_flop(toy.get_concrete_function())
     assert flop == convolution + added + product
 
 
@@ -107,7 +108,7 @@ def test_flop_of_blitznet300(x4, gflop):
     model = build_model(x4=x4)
     forward = tf.function(lambda images: model(images, training=False))
     images = tf.TensorSpec([1, 300, 300, 3])
-    flop = benchmark_measure.graph_flop(forward.get_concrete_function(images))
+    flop = timing.graph_flop(forward.get_concrete_function(images))
     named = variables_by_path(model).items()
     weights = sum(kernel.shape.num_elements() for path, kernel in named if "kernel" in path)
     # Keras 3 writes batch norm as products and sums, which count; Keras 2's does not.
@@ -116,7 +117,7 @@ def test_flop_of_blitznet300(x4, gflop):
 
 def test_products_run_between_the_calls_and_warm_ups_do_not_count():
     log = []
-    calls, products = benchmark_measure.time_alternately(
+    calls, products = timing.time_alternately(
         lambda: log.append("c"), lambda: log.append("p"), warmup=2, repeats=12
     )
     assert "".join(log) == "cpcp" + "cccccp" + "cccccp" + "ccp"
@@ -126,18 +127,18 @@ def test_products_run_between_the_calls_and_warm_ups_do_not_count():
 
 def test_the_command_prints_and_writes_the_same(small_product, tmp_path, capsys):
     report = tmp_path / "made" / "report.json"
-    assert benchmark.main([*FAST, "--batch_size", "3", "--json", str(report)]) == 0
+    assert main([*FAST, "--batch_size", "3", "--json", str(report)]) == 0
     result = json.loads(report.read_text())
     assert len(result["call_seconds"]) == 6
     assert len(result["product_seconds"]) == 2
     assert result["product_flop"] == 2 * 32**3
     assert result["network"]["detect"] and result["network"]["segment"]
     assert result["environment"]["tensorflow"] == tf.__version__
-    assert result["summary"] == benchmark.summarise([result])
+    assert result["summary"] == network.summarise([result])
     lines = dict(
         line.split("  ", 1) for line in capsys.readouterr().out.splitlines() if line[0] != "-"
     )
-    for name, value in benchmark.table_rows(result["summary"], result):
+    for name, value in network.table_rows(result["summary"], result):
         assert lines[name].strip() == value
     assert [path.name for path in report.parent.iterdir()] == ["report.json"]
 
@@ -151,9 +152,9 @@ def test_the_command_prints_and_writes_the_same(small_product, tmp_path, capsys)
     ],
 )
 def test_another_process_is_asked_to_measure_the_same(flags):
-    parser = benchmark.build_parser()
+    parser = build_parser()
     args = parser.parse_args(["network", *flags, "--against", "python", "--json", "x"])
-    again = parser.parse_args(["network", *benchmark.measured_flags(args)])
+    again = parser.parse_args(["network", *network.measured_flags(args)])
     assert config.model_config(again) == config.model_config(args)
     for name in ("num_classes", "batch_size", "repeats", "warmup"):
         assert getattr(again, name) == getattr(args, name)
@@ -167,8 +168,8 @@ def test_interpreters_take_turns(monkeypatch, capsys):
         asked.append(python)
         return measured([0.1 * len(asked)])
 
-    monkeypatch.setattr(benchmark, "run_once", run_once)
-    pairs = benchmark.run_rounds(["one", "other"], ["--x4"], 2)
+    monkeypatch.setattr(network, "run_once", run_once)
+    pairs = network.run_rounds(["one", "other"], ["--x4"], 2)
     assert asked == ["one", "other", "one", "other"]
     seconds = [[m["call_seconds"][0] for m in pair] for pair in pairs]
     assert seconds == [pytest.approx([0.1, 0.2]), pytest.approx([0.3, 0.4])]
@@ -177,7 +178,7 @@ def test_interpreters_take_turns(monkeypatch, capsys):
 
 def test_an_interpreter_that_does_not_exist_is_named(tmp_path, capsys):
     missing = tmp_path / "bin" / "python"
-    assert benchmark.main([*FAST, "--against", str(missing)]) == 1
+    assert main([*FAST, "--against", str(missing)]) == 1
     error = capsys.readouterr().err
     assert f"--against {missing}: there is no such interpreter" in error
     assert "make setup-addons" in error
@@ -187,22 +188,22 @@ def test_an_interpreter_without_tensorflow_is_named(tmp_path, capsys):
     bare = tmp_path / "python"
     bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "$@"\n')
     bare.chmod(0o755)
-    assert benchmark.main([*FAST, "--against", str(bare)]) == 1
+    assert main([*FAST, "--against", str(bare)]) == 1
     error = capsys.readouterr().err
     assert f"--against {bare}: it has no TensorFlow" in error
     assert "make setup-addons" in error
 
 
 def test_an_interpreter_that_fails_ends_it_with_its_exit_code(monkeypatch, capsys):
-    monkeypatch.setattr(benchmark, "find_interpreter", lambda python: python)
+    monkeypatch.setattr(network, "find_interpreter", lambda python: python)
     failed = subprocess.CompletedProcess([], returncode=3)
-    monkeypatch.setattr(benchmark.subprocess, "run", lambda *words, **settings: failed)
-    assert benchmark.main([*FAST, "--against", "other"]) == 1
+    monkeypatch.setattr(network.subprocess, "run", lambda *words, **settings: failed)
+    assert main([*FAST, "--against", "other"]) == 1
     assert f"{sys.executable} failed with exit code 3" in capsys.readouterr().err
 
 
 def test_flags_that_the_network_refuses_are_an_error(capsys):
-    assert benchmark.main(["network", "--top_fm", "6"]) == 1
+    assert main(["network", "--top_fm", "6"]) == 1
     assert "top_fm" in capsys.readouterr().err
 
 
@@ -211,7 +212,7 @@ def test_two_interpreters_are_compared(tmp_path, capsys):
     """This one with itself, in processes of their own."""
     report = tmp_path / "report.json"
     against = ["--against", sys.executable, "--rounds", "1", "--json", str(report)]
-    assert benchmark.main([*FAST, *against]) == 0
+    assert main([*FAST, *against]) == 0
     result = json.loads(report.read_text())
     ((one, other),) = result["rounds"]
     assert one["environment"] == other["environment"]

@@ -17,21 +17,15 @@ from coco_fixture import SIZE, annotation, crowd, image, write_coco, write_json,
 from datasets import coco, records, voc
 from datasets.info import VOC
 from tiny_run import MODEL
-from tools import (
-    benchmark,
-    benchmark_cost,
-    benchmark_cost_row,
-    benchmark_encode,
-    benchmark_evaluate,
-    benchmark_measure,
-)
+from tools.benchmark import cost, cost_row, encode, evaluate, timing
+from tools.benchmark.__main__ import main
 from turns import tell
 
 
 def test_figures_of_evaluation_by_hand():
     seconds = {"network": [1.0, 3.0, 2.0], "evaluation": [2.0, 4.0, 4.0]}
     seconds.update(after_last_picture=[0.1, 0.3, 0.2], product=[0.5, 0.5, 0.5])
-    found = benchmark_evaluate.summarise(seconds, pictures=8, flop=4e9, product_flop=5e9)
+    found = evaluate.summarise(seconds, pictures=8, flop=4e9, product_flop=5e9)
     assert found["limit_gflop_per_second"] == 10
     # 4 GFLOP in 2 s and in 4 s, where the product does 10 a second.
     assert found["network"]["share_of_limit"] == pytest.approx(0.2)
@@ -45,7 +39,7 @@ def test_figures_of_evaluation_by_hand():
 
 def test_figures_of_encoding_by_hand():
     seconds = {"encode": [2.0, 4.0, 3.0], "limit": [1.0, 3.0, 2.0], "pillow": [2.0, 4.0, 6.0]}
-    found = benchmark_encode.summarise(seconds, workers=2, pictures=6)
+    found = encode.summarise(seconds, workers=2, pictures=6)
     assert found["workers"] == 2
     assert found["mean"] == found["p50"] == 4 and found["limit"] == 6
     assert found["p95"] == pytest.approx(12 / 3.9)
@@ -71,7 +65,7 @@ def test_evaluation_is_measured_end_to_end(tiny_data, tmp_path, monkeypatch, cap
     report = tmp_path / "report.json"
     path = next(iter(sorted((tiny_data / "records").glob("*-seg.json"))))
     flags = ["--copies", "2", "--rounds", "2", "--batch_size", "4", "--json", str(report)]
-    assert benchmark.main(["evaluate", "--records", str(path), *flags, *MODEL]) == 0
+    assert main(["evaluate", "--records", str(path), *flags, *MODEL]) == 0
     found = json.loads(report.read_text())
     assert found["pictures"] == 2 * records.read_json(path, "").images
     assert counted == {"add": found["pictures"] * (2 + 1), "scores": 2 * (2 + 1)}
@@ -89,7 +83,7 @@ def test_a_run_is_measured_on_records_of_its_classes_alone(
     shutil.copytree(tiny_data / "records", folder)
     (path,) = folder.glob("*-val-seg.json")
     flags = ["evaluate", "--run", str(run), "--records", str(path), "--rounds", "1"]
-    assert benchmark.main([*flags, "--copies", "1", "--json", str(report)]) == 0
+    assert main([*flags, "--copies", "1", "--json", str(report)]) == 0
     found = json.loads(report.read_text())
     assert found["network"] == json.loads((run / "flags.json").read_text())["model"]
     assert found["pictures"] == records.read_json(path, "").images
@@ -100,7 +94,7 @@ def test_a_run_is_measured_on_records_of_its_classes_alone(
     text = path.read_text()
     assert '"dog"' in text
     path.write_text(text.replace('"dog"', '"wolf"'))
-    assert benchmark.main(flags) == 1
+    assert main(flags) == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith(f"error: {run} is a run of aeroplane, ")
     assert f"but {path} has aeroplane, " in error and "wolf" in error
@@ -116,7 +110,7 @@ def written(works, folder):
 
 
 def test_pillows_copy_has_the_same_masks(tiny_data, tmp_path):
-    works = benchmark_encode.voc_works(tiny_data, "val", 1)
+    works = encode.voc_works(tiny_data, "val", 1)
     _, copied = written(works, tmp_path)
     works["pillow"](tmp_path)
     other = (tmp_path / "copied").read_bytes()
@@ -127,7 +121,7 @@ def test_pillows_copy_has_the_same_masks(tiny_data, tmp_path):
 
 def test_what_is_timed_writes_vocs_records_and_its_limit_the_same_bytes(tiny_data, tmp_path):
     names = voc.read_list(tiny_data / "VOCdevkit" / "VOC2012", "Segmentation/val")
-    works = benchmark_encode.voc_works(tiny_data, "val", len(names) + 1)
+    works = encode.voc_works(tiny_data, "val", len(names) + 1)
     encoded, copied = written(works, tmp_path)
     voc_dir = tiny_data / "VOCdevkit" / "VOC2012"
     names.append(names[0])
@@ -146,7 +140,7 @@ def test_what_is_timed_writes_cocos_records_and_its_limit_picture_and_map(tmp_pa
     objects = [annotation(1, 7, (4, 6, 20, 10), 3), crowd(2, 7, region, 5)]
     picture = write_picture(tmp_path / "coco" / "val2017" / image(7)["file_name"])
     write_json(tmp_path / "coco/annotations/instances_val2017.json", [image(7)], objects)
-    encoded, copied = written(benchmark_encode.coco_works(tmp_path, "val2017", 2), tmp_path)
+    encoded, copied = written(encode.coco_works(tmp_path, "val2017", 2), tmp_path)
     entry = {**image(7), "objects": objects}
     place = {"folder": picture.parent, "annotations": "", "info": coco.COCO}
     example = coco.read_example(picture.name, entry, **place, segmentation=True)
@@ -164,7 +158,7 @@ def test_encoding_is_measured_in_processes(tmp_path, capsys):
     report = tmp_path / "report.json"
     flags = ["--split", "val2017", "--workers", "2", "--pictures", "2", "--rounds", "1"]
     command = ["encode", "--dataset", "coco", "--data_root", str(tmp_path), *flags]
-    assert benchmark.main([*command, "--json", str(report)]) == 0
+    assert main([*command, "--json", str(report)]) == 0
     assert "coco, CPU" in capsys.readouterr().out
     found = json.loads(report.read_text())
     (row,) = found["of"]
@@ -177,7 +171,7 @@ def test_every_worker_takes_part_in_every_turn(tmp_path):
     """The turn that does not count among them, in which each loads what it needs."""
     work = functools.partial(tell, tmp_path)
     works = dict.fromkeys(("encode", "limit", "pillow"), work)
-    found = benchmark_encode.measure(works, 5, workers=2, rounds=3)
+    found = encode.measure(works, 5, workers=2, rounds=3)
     told = {int(path.name): path.read_text().splitlines() for path in tmp_path.iterdir()}
     assert len(told) == 2 and os.getpid() not in told
     assert [len(set(folders)) for folders in told.values()] == [len(works) * (3 + 1)] * 2
@@ -185,8 +179,8 @@ def test_every_worker_takes_part_in_every_turn(tmp_path):
 
 
 def test_rows_of_the_cost_table_change_settings_that_there_are():
-    for row in benchmark_cost.ROWS.values():
-        assert row.keys() <= benchmark_cost.BASE.keys()
+    for row in cost.ROWS.values():
+        assert row.keys() <= cost.BASE.keys()
 
 
 def test_a_row_that_fails_is_told_and_the_others_are_shown(tmp_path, capsys, monkeypatch):
@@ -197,10 +191,10 @@ def test_a_row_that_fails_is_told_and_the_others_are_shown(tmp_path, capsys, mon
             return {"error": "ValueError: wrong"}
         return {"network_ms": 41.5}
 
-    monkeypatch.setattr(benchmark_cost, "measure_apart", measure_apart)
+    monkeypatch.setattr(cost, "measure_apart", measure_apart)
     report = tmp_path / "report.json"
     rows = ["1203 classes", "512", "x4"]
-    assert benchmark.main(["cost", "--rows", *rows, "--json", str(report)]) == 1
+    assert main(["cost", "--rows", *rows, "--json", str(report)]) == 1
     shown = capsys.readouterr()
     error = "error: 2 of 3 failed; 1203 classes: killed; 512: ValueError: wrong"
     assert shown.err.splitlines()[-1] == error
@@ -212,21 +206,19 @@ def test_a_row_that_fails_is_told_and_the_others_are_shown(tmp_path, capsys, mon
 
 
 def test_objects_of_the_cost_table_have_area_and_a_class():
-    boxes, labels = benchmark_cost_row._objects(2, 300, 21)
+    boxes, labels = cost_row._objects(2, 300, 21)
     assert boxes.shape == (2, 300, 4) and np.all(boxes[..., 2:] > boxes[..., :2])
     assert set(np.unique(labels)) == set(range(1, 21))
 
 
 @pytest.mark.slow
 def test_a_row_of_the_cost_table_is_measured(monkeypatch):
-    made, plain = [], benchmark_measure.matrix_product
-    monkeypatch.setattr(
-        benchmark_measure, "matrix_product", lambda side: made.append(side) or plain(32)
-    )
-    monkeypatch.setattr(benchmark_measure, "peak_memory", lambda: 2e6 if made else 1e6)
-    found = benchmark_cost_row.measure(64, False, 1, 4, 2, 1)
+    made, plain = [], timing.matrix_product
+    monkeypatch.setattr(timing, "matrix_product", lambda side: made.append(side) or plain(32))
+    monkeypatch.setattr(timing, "peak_memory", lambda: 2e6 if made else 1e6)
+    found = cost_row.measure(64, False, 1, 4, 2, 1)
     assert (found["image_size"], found["num_classes"], found["objects"]) == (64, 4, 2)
     assert min(found[f"{part}_ms"] for part in ("network", "nms", "matching", "losses")) > 0
     # The matrices of the product are none of the network's memory.
     assert found["inference_mb"] == found["peak_mb"] == 1
-    assert made == [benchmark_measure.PRODUCT_SIDE["CPU"]]
+    assert made == [timing.PRODUCT_SIDE["CPU"]]

@@ -7,7 +7,8 @@ import tensorflow as tf
 
 from datasets import records
 from tiny_run import MODEL
-from tools import benchmark, benchmark_input
+from tools.benchmark import input_pipeline
+from tools.benchmark.__main__ import main
 
 
 def _round(seconds, cpu_seconds, limit_seconds, limit_cpu_seconds):
@@ -24,7 +25,7 @@ def test_summary_by_hand():
         _round([1.0, 2.0], 4.0, [0.25, 0.25], 0.6),
         _round([2.0, 5.0], 5.0, [0.3, 0.4], 1.0),
     ]
-    assert benchmark_input.summarise(rounds, 8) == pytest.approx(
+    assert input_pipeline.summarise(rounds, 8) == pytest.approx(
         {
             "images_per_second": 4,  # 48 in 12 s
             "ms_mean": 2000,
@@ -40,9 +41,9 @@ def test_summary_by_hand():
 
 def test_warm_ups_do_not_count():
     dataset = tf.data.Dataset.range(5)
-    assert len(benchmark_input.time_items(dataset, 2, 3)["seconds"]) == 3
+    assert len(input_pipeline.time_items(dataset, 2, 3)["seconds"]) == 3
     with pytest.raises(StopIteration):
-        benchmark_input.time_items(dataset, 3, 3)
+        input_pipeline.time_items(dataset, 3, 3)
 
 
 def test_the_limit_decodes_every_picture_over_and_over(tiny_data):
@@ -52,7 +53,7 @@ def test_the_limit_decodes_every_picture_over_and_over(tiny_data):
     sizes = sorted([int(e["height"]), int(e["width"]), 3] for e in examples)
     # As the pictures come in any order, those of an item may be of the next time through the set.
     times = 50
-    (item,) = benchmark_input.bare_decoding([info], times * len(sizes)).take(1).as_numpy_iterator()
+    (item,) = input_pipeline.bare_decoding([info], times * len(sizes)).take(1).as_numpy_iterator()
     assert sorted(item.tolist())[times // 2 :: times] == sizes
 
 
@@ -61,18 +62,18 @@ def test_the_command_prints_and_writes_the_same(tiny_data, tmp_path, capsys):
     file = tiny_data / "records" / "voc12-train-seg.json"
     flags = ["--batch_size", "2", "--batches", "3", "--warmup", "1", "--rounds", "2", *MODEL]
     command = ["input", "--records", str(file), *flags, "--json", str(report)]
-    assert benchmark.main(command) == 0
+    assert main(command) == 0
     result = json.loads(report.read_text())
     assert [len(measured["input"]["seconds"]) for measured in result["rounds"]] == [3, 3]
-    assert result["summary"] == benchmark_input.summarise(result["rounds"], 2)
+    assert result["summary"] == input_pipeline.summarise(result["rounds"], 2)
     assert result["records"] == ["voc12-train-seg"]
     printed = [line for line in capsys.readouterr().out.splitlines() if line[0] != "-"]
     lines = dict(line.split("  ", 1) for line in printed)
-    for name, value in benchmark_input.table_rows(result):
+    for name, value in input_pipeline.table_rows(result):
         assert lines[name].strip() == value
 
 
 def test_records_that_do_not_exist_are_named(tmp_path, capsys):
     missing = str(tmp_path / "none.json")
-    assert benchmark.main(["input", "--records", missing]) == 1
+    assert main(["input", "--records", missing]) == 1
     assert missing in capsys.readouterr().err

@@ -12,14 +12,15 @@ pytest.importorskip("orjson", reason="needs the extra [serve]: pip install -e .[
 pytest.importorskip("requests", reason="needs the extra [serve]: pip install -e .[serve]")
 
 from serve_fixture import encoded, noise, write_detector  # noqa: E402
-from tools import benchmark, benchmark_answers, benchmark_serve  # noqa: E402
-from tools.benchmark_server import LoadTestError  # noqa: E402
+from tools.benchmark import answers, serve  # noqa: E402
+from tools.benchmark.__main__ import main  # noqa: E402
+from tools.benchmark.server import LoadTestError  # noqa: E402
 
 
 def test_summary_by_hand():
     # Two measurements of 1 s and 3 s: 5 requests in 4 s; percentiles of 10, 20, 30, 40, 100 ms.
     parts = [([0.04, 0.01], 1.0), ([0.1, 0.02, 0.03], 3.0)]
-    assert benchmark_serve.summarise(parts) == pytest.approx(
+    assert serve.summarise(parts) == pytest.approx(
         {
             "requests": 5,
             "requests_per_second": 1.25,
@@ -32,10 +33,10 @@ def test_summary_by_hand():
 
 
 def test_the_plan_has_bad_requests_of_every_kind_in_their_share():
-    plan = benchmark_answers.plan_requests(10_000, 0.1, 7)
-    assert plan == benchmark_answers.plan_requests(10_000, 0.1, 7)
+    plan = answers.plan_requests(10_000, 0.1, 7)
+    assert plan == answers.plan_requests(10_000, 0.1, 7)
     bad = [each for each in plan if isinstance(each, str)]
-    assert 900 < len(bad) < 1100 and set(bad) == set(benchmark_answers.bad_bodies(b""))
+    assert 900 < len(bad) < 1100 and set(bad) == set(answers.bad_bodies(b""))
     assert {each for each in plan if not isinstance(each, str)} == set(range(7))
 
 
@@ -64,7 +65,7 @@ def about(scores, class_map):
 )
 def test_an_answer_is_judged_by_the_known_one(response, outcome):
     known = {"scores": np.array([0.9, 0.5]), "class_map": np.array([[1, 2]])}
-    assert benchmark_answers.judge(response, known) == outcome
+    assert answers.judge(response, known) == outcome
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,7 @@ def test_an_answer_is_judged_by_the_known_one(response, outcome):
     ],
 )
 def test_a_bad_request_must_be_refused(response, outcome):
-    assert benchmark_answers.judge_bad(response) == outcome
+    assert answers.judge_bad(response) == outcome
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +101,7 @@ def test_load_is_measured_by_clients_with_batching_and_without(model, pictures, 
     report = tmp_path / "load.json"
     flags = ["--model", model, "--pictures", pictures, "--json", report]
     flags += ["--clients", 1, 3, "--seconds", 0.2, "--rounds", 2]
-    assert benchmark.main(["serve", *map(str, flags)]) == 0
+    assert main(["serve", *map(str, flags)]) == 0
     rows = json.loads(report.read_text())["load"]
     expected = [("off", 1), ("on", 1), ("off", 3), ("on", 3)]
     assert [(row["batching"], row["clients"]) for row in rows] == expected
@@ -117,9 +118,9 @@ def test_every_answer_is_checked(model, pictures, tmp_path, capsys):
     report = tmp_path / "check.json"
     flags = ["--model", model, "--pictures", pictures, "--json", report]
     flags += ["--clients", 4, "--requests", 120, "--bad_share", 0.2]
-    assert benchmark.main(["serve", *map(str, flags)]) == 0
+    assert main(["serve", *map(str, flags)]) == 0
     result = json.loads(report.read_text())
-    plan = benchmark_answers.plan_requests(120, 0.2, 5)
+    plan = answers.plan_requests(120, 0.2, 5)
     bad = sum(isinstance(each, str) for each in plan)
     assert result["outcomes"] == {"right answers": 120 - bad, "bad requests refused by 400": bad}
     assert result["wrong"] == {} and len(result["resident_mb"]) == 10
@@ -129,7 +130,7 @@ def test_every_answer_is_checked(model, pictures, tmp_path, capsys):
 def test_pictures_with_the_same_answer_cannot_be_checked(monkeypatch):
     known = {"scores": np.array([0.9]), "class_map": np.array([[1]])}
     with pytest.raises(LoadTestError, match="0 and 1 have the same answer"):
-        benchmark_answers._require_distinct([known, known])
+        answers._require_distinct([known, known])
 
 
 def test_a_server_that_does_not_start_is_an_error(tmp_path, capfd):
@@ -137,12 +138,12 @@ def test_a_server_that_does_not_start_is_an_error(tmp_path, capfd):
     pictures.write_bytes(encoded(noise(4, 4)))
     (tmp_path / "empty").mkdir()
     flags = ["--model", tmp_path / "empty", "--pictures", tmp_path, "--requests", 1]
-    assert benchmark.main(["serve", *map(str, flags)]) == 1
+    assert main(["serve", *map(str, flags)]) == 1
     errors = capfd.readouterr().err
     assert "has no version" in errors and "tools.serve did not start" in errors
 
 
 def test_a_folder_without_pictures_is_an_error(tmp_path, capsys):
     flags = ["--model", tmp_path, "--pictures", tmp_path]
-    assert benchmark.main(["serve", *map(str, flags)]) == 1
+    assert main(["serve", *map(str, flags)]) == 1
     assert f"{tmp_path} has no pictures" in capsys.readouterr().err

@@ -11,8 +11,9 @@ import pytest
 from blitznet import keys
 from datasets.records import read_json
 from tiny_run import MODEL
-from tools import benchmark, benchmark_measure, benchmark_steps, benchmark_train
-from tools.benchmark_apart import measure_apart
+from tools.benchmark import memory, steps, timing, train
+from tools.benchmark.__main__ import build_parser, main
+from tools.benchmark.apart import measure_apart
 from toy_network import toy
 
 FAST = ["train", *MODEL, "--repeats", "2", "--warmup", "1", "--batch_size", "2"]
@@ -20,7 +21,7 @@ FAST = ["train", *MODEL, "--repeats", "2", "--warmup", "1", "--batch_size", "2"]
 
 @pytest.fixture
 def small_product(monkeypatch):
-    monkeypatch.setattr(benchmark_measure, "PRODUCT_SIDE", {"CPU": 32, "GPU": 32})
+    monkeypatch.setattr(timing, "PRODUCT_SIDE", {"CPU": 32, "GPU": 32})
 
 
 def test_summary_by_hand():
@@ -32,7 +33,7 @@ def test_summary_by_hand():
         "product_flop": 10**10,
         "product_seconds": [0.5, 0.25, 0.2],
     }
-    assert benchmark_train.summarise(measured) == pytest.approx(
+    assert train.summarise(measured) == pytest.approx(
         {
             "images_per_second": 8,  # 20 pictures in 2.0 + 0.5 s
             "ms_mean": 400,
@@ -48,10 +49,10 @@ def test_summary_by_hand():
 
 def test_the_random_batch_has_targets_of_every_kind():
     model, coder = toy()
-    batch = benchmark_steps.random_batch(model, coder, 4, 8)
+    batch = steps.random_batch(model, coder, 4, 8)
     labels = batch[keys.PRIOR_LABELS].numpy()
     assert set(np.unique(labels)) == {0, 1, 2, 3}
-    assert 0.5 < np.count_nonzero(labels) / (8 * benchmark_steps._POSITIVES) < 2
+    assert 0.5 < np.count_nonzero(labels) / (8 * steps._POSITIVES) < 2
     assert set(np.unique(batch[keys.MASK])) == {0, 1, 2, 3}
     assert batch[keys.IMAGE].shape == (8, 64, 64, 3)
     assert batch[keys.PRIOR_OFFSETS].shape == (*labels.shape, 4)
@@ -59,13 +60,13 @@ def test_the_random_batch_has_targets_of_every_kind():
 
 def test_the_command_prints_and_writes_the_same(small_product, eagerly, tmp_path, capsys):
     report = tmp_path / "report.json"
-    assert benchmark.main([*FAST, "--accumulate", "2", "--json", str(report)]) == 0
+    assert main([*FAST, "--accumulate", "2", "--json", str(report)]) == 0
     result = json.loads(report.read_text())
     assert len(result["step_seconds"]) == len(result["wait_seconds"]) == 2
     assert result["step"]["accumulate"] == 2 and result["input"] == "one random batch"
-    assert result["summary"] == benchmark_train.summarise(result)
+    assert result["summary"] == train.summarise(result)
     printed = capsys.readouterr().out
-    for name, value in benchmark_train.table_rows(result):
+    for name, value in train.table_rows(result):
         assert any(line.split("  ")[0] == name and value in line for line in printed.splitlines())
 
 
@@ -73,11 +74,11 @@ def test_records_are_read_and_their_classes_count(small_product, eagerly, tiny_d
     report = tmp_path / "report.json"
     records = tiny_data / "records" / "voc12-train-seg.json"
     flags = ["--records", str(records), "--num_classes", "5", "--json", str(report)]
-    assert benchmark.main([*FAST, *flags]) == 0
+    assert main([*FAST, *flags]) == 0
     result = json.loads(report.read_text())
     assert result["network"]["num_classes"] == 21
     assert result["input"] == str(records)
-    assert len(result["product_seconds"]) == 2 * benchmark_steps._PRODUCTS_OF_A_BLOCK
+    assert len(result["product_seconds"]) == 2 * steps._PRODUCTS_OF_A_BLOCK
 
 
 def _logged(log, by_turns):
@@ -90,9 +91,7 @@ def _logged(log, by_turns):
             yield None
 
     work = {"train_step": lambda batch: log.append("s"), "product": lambda: log.append("p")}
-    return benchmark_steps.time_steps(
-        batches=batches(), warmup=1, repeats=3, by_turns=by_turns, **work
-    )
+    return steps.time_steps(batches=batches(), warmup=1, repeats=3, by_turns=by_turns, **work)
 
 
 def test_products_take_turns_with_steps_on_one_batch_and_leave_an_input_alone():
@@ -101,7 +100,7 @@ def test_products_take_turns_with_steps_on_one_batch_and_leave_an_input_alone():
     assert "".join(turns) == "p" + 4 * "bsp"
     assert len(by_turns["step_seconds"]) == len(by_turns["wait_seconds"]) == 3
     apart = _logged(blocks, by_turns=False)
-    block = "p" * benchmark_steps._PRODUCTS_OF_A_BLOCK
+    block = "p" * steps._PRODUCTS_OF_A_BLOCK
     assert "".join(blocks) == "p" + block + 4 * "bs" + block
     assert len(apart["product_seconds"]) == 2 * len(block)
 
@@ -111,19 +110,19 @@ def test_waiting_for_a_slow_input_is_told():
     seconds = _logged([], by_turns=False)
     measured = {"batch_size": 1, "step_flop": 1, "product_flop": 1, **seconds}
     assert min(seconds["wait_seconds"]) >= 0.02
-    assert benchmark_train.summarise(measured)["share_waiting"] > 0.5
+    assert train.summarise(measured)["share_waiting"] > 0.5
 
 
 def test_the_ignored_label_of_the_records_counts(tiny_data):
     """Pictures without masks are ignored where nothing of them is seen, by the set's own label."""
     info = read_json(tiny_data / "records" / "voc12-train.json", "")
-    batches = benchmark_steps._batches([replace(info, ignore_label=77)], *toy(), 8)
+    batches = steps._batches([replace(info, ignore_label=77)], *toy(), 8)
     masks = [batch[keys.MASK].numpy() for batch in batches.take(2)]
     assert 77 in np.unique(masks)
 
 
 def test_parts_that_do_not_divide_the_batch_are_refused(capsys):
-    assert benchmark.main([*FAST, "--accumulate", "3"]) == 1
+    assert main([*FAST, "--accumulate", "3"]) == 1
     assert "--accumulate 3 does not divide --batch_size 2" in capsys.readouterr().err
 
 
@@ -137,10 +136,10 @@ def test_memory_asks_a_process_for_each_cell_and_keeps_what_it_has(monkeypatch, 
         where = {"device": "toaster", "threads": "three"}
         return {"peak_memory_bytes": len(asked) * 2**30, "environment": where}
 
-    monkeypatch.setattr(benchmark_train, "measure_apart", measure_apart)
+    monkeypatch.setattr(memory, "measure_apart", measure_apart)
     report = tmp_path / "report.json"
     flags = ["--batch_sizes", "1", "2", "--json", str(report), "--", "--clip_norm", "7"]
-    assert benchmark.main(["memory", *flags]) == 1
+    assert main(["memory", *flags]) == 1
     networks = [(300, False), (300, True), (512, False)]
     assert asked == [(*network, 7, size) for network in networks for size in (1, 2)]
     rows = json.loads(report.read_text())["memory"]
@@ -159,10 +158,10 @@ def test_memory_asks_a_process_for_each_cell_and_keeps_what_it_has(monkeypatch, 
 
 @pytest.mark.slow
 def test_a_process_tells_its_peak():
-    parser = benchmark.build_parser()
+    parser = build_parser()
     args = parser.parse_args(FAST)
-    setting = benchmark_train._network_and_step(args, 1)
-    found = measure_apart(benchmark_train._peak_of_steps, *setting, 1)
+    setting = train.network_and_step(args, 1)
+    found = measure_apart(memory._peak_of_steps, *setting, 1)
     assert 2**28 < found["peak_memory_bytes"] < 2**34
     assert found["environment"]["device"] == "CPU"
 

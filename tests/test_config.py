@@ -284,14 +284,14 @@ def test_a_flag_that_contradicts_the_run_is_shown_with_both_values(flags, run, s
         config.tasks(evaluation_args(*flags), {**RUN, **run})
 
 
-@pytest.mark.parametrize("module", ["convert_checkpoint", "benchmark"])
+@pytest.mark.parametrize("module", ["convert_checkpoint", "benchmark.__main__"])
 def test_tools_whose_classes_are_of_softmax_do_not_ask(module):
     """The original's checkpoints are; the benchmark's network computes the same under both."""
     tool = importlib.import_module(f"tools.{module}")
     parser = tool.build_parser()
     flags = {
         "convert_checkpoint": ["--checkpoint", "c", "--run_name", "r"],
-        "benchmark": ["network"],
+        "benchmark.__main__": ["network"],
     }[module]
     given = config.model_config(parser.parse_args([*flags, "--x4"]))
     assert given == config.NetworkConfig(x4=True)

@@ -3,12 +3,13 @@
 import dataclasses
 import os
 import time
-from pathlib import Path
 
 import numpy as np
 from tabulate import tabulate
 
 import config
+from tools.benchmark.flags import add_json_flag, add_number
+from tools.benchmark.report import environment_rows, ms_figures, ms_rows, shape_text, write_json
 
 # Those that are decoded again and again: enough to be like the others.
 _PICTURES = 512
@@ -25,20 +26,14 @@ def add_command(commands):
         "--records data/records/voc12-train-seg.json",
     )
     parser.set_defaults(command=measure_input)
-    count = config.number_in(1, kind=int)
-
-    def add(flag, default, help):
-        help = f"{help} (default: %(default)s)"
-        parser.add_argument(flag, type=count, default=default, metavar="N", help=help)
-
     parser.add_argument(
         "--records", nargs="+", required=True, metavar="FILE", help=".json files of sets of records"
     )
-    add("--batch_size", 32, "pictures of a batch")
-    add("--batches", 8, "batches of a round that count")
-    add("--warmup", 4, "batches of a round before, which do not count")
-    add("--rounds", 5, "rounds of batches, and of decoding")
-    parser.add_argument("--json", metavar="FILE", help="write the figures and every batch's time")
+    add_number(parser, "--batch_size", 32, "pictures of a batch")
+    add_number(parser, "--batches", 8, "batches of a round that count")
+    add_number(parser, "--warmup", 4, "batches of a round before, which do not count")
+    add_number(parser, "--rounds", 5, "rounds of batches, and of decoding")
+    add_json_flag(parser, "the figures and every batch's time")
     parser.add_argument(
         "--augmentation",
         **config.InputConfig.__dataclass_fields__["augmentation"].metadata,
@@ -52,9 +47,8 @@ def measure_input(args):
     Raises:
       FileNotFoundError, ValueError: the records or the network are not there as the flags say.
     """
-    from blitznet import runs
     from datasets import custom
-    from tools import benchmark_measure
+    from tools.benchmark import timing
 
     record_sets = custom.open_custom(args.records)
     shape = dataclasses.asdict(config.model_config(args))
@@ -75,11 +69,10 @@ def measure_input(args):
         "warmup": args.warmup,
         "rounds": rounds,
         "summary": summarise(rounds, args.batch_size),
-        "environment": benchmark_measure.environment(),
+        "environment": timing.environment(),
     }
     print(tabulate(table_rows(result), disable_numparse=True))
-    if args.json:
-        runs.write_json(Path(args.json), result)
+    write_json(args.json, result)
 
 
 def training_batches(record_sets, shape, args):
@@ -149,9 +142,9 @@ def summarise(rounds, batch_size):
 
     Returns:
       dict: `images_per_second` (pictures / seconds of all batches); `ms_mean`, `ms_p50` and
-      `ms_p95` of a batch, percentiles interpolated linearly; `cpu_ms_per_image`; of bare decoding
-      `limit_images_per_second` and `limit_cpu_ms_per_image`; `share_of_limit`, the median over
-      the rounds of the two speeds' ratio.
+      `ms_p95` of a batch; `cpu_ms_per_image`; of bare decoding `limit_images_per_second` and
+      `limit_cpu_ms_per_image`; `share_of_limit`, the median over the rounds of the two speeds'
+      ratio.
     """
     seconds, limit_seconds = (
         np.array([measured[what]["seconds"] for measured in rounds])
@@ -165,9 +158,7 @@ def summarise(rounds, batch_size):
     shares = limit_seconds.mean(axis=1) / seconds.mean(axis=1)
     figures = {
         "images_per_second": images / seconds.sum(),
-        "ms_mean": seconds.mean() * 1e3,
-        "ms_p50": np.percentile(seconds, 50) * 1e3,
-        "ms_p95": np.percentile(seconds, 95) * 1e3,
+        **ms_figures(seconds),
         "cpu_ms_per_image": cpu / images * 1e3,
         "limit_images_per_second": limit_images / limit_seconds.sum(),
         "limit_cpu_ms_per_image": limit_cpu / limit_images * 1e3,
@@ -179,26 +170,18 @@ def summarise(rounds, batch_size):
 def table_rows(result):
     """`[(what, value as text)]` of what the command measured."""
     summary, shape, where = result["summary"], result["network"], result["environment"]
-    tasks = [name for name in ("detect", "segment") if shape[name]]
     return [
         ("images/s, mean", f"{summary['images_per_second']:.1f}"),
-        ("ms a batch, mean", f"{summary['ms_mean']:.1f}"),
-        ("ms a batch, p50", f"{summary['ms_p50']:.1f}"),
-        ("ms a batch, p95", f"{summary['ms_p95']:.1f}"),
+        *ms_rows(summary, "a batch"),
         ("CPU ms a picture", f"{summary['cpu_ms_per_image']:.2f}"),
         ("images/s of bare decoding", f"{summary['limit_images_per_second']:.1f}"),
         ("CPU ms of bare decoding", f"{summary['limit_cpu_ms_per_image']:.2f}"),
         ("share of that limit", f"{summary['share_of_limit']:.3f}"),
         ("records", ", ".join(result["records"])),
-        (
-            "targets",
-            f"{shape['trunk']} {shape['image_size']}{' x4' if shape['x4'] else ''}, "
-            f"{' and '.join(tasks)}, augmentation {result['augmentation']}",
-        ),
+        ("targets", f"{shape_text(shape)}, augmentation {result['augmentation']}"),
         ("batch size", str(result["batch_size"])),
-        ("TensorFlow", where["tensorflow"]),
+        *environment_rows(where, "TensorFlow"),
         ("device", "CPU"),
         ("precision", "float32"),
-        ("threads", where["threads"]),
-        ("processor", where["cpu"]),
+        *environment_rows(where, "threads", "processor"),
     ]

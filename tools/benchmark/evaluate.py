@@ -8,7 +8,8 @@ import numpy as np
 from tabulate import tabulate
 
 import config
-from tools import benchmark_report
+from tools.benchmark.flags import add_json_flag, add_number, add_run_flag
+from tools.benchmark.report import environment_rows, network_text, rates, write_json
 from tools.network_flags import refuse_model_flags
 
 
@@ -24,40 +25,26 @@ def add_command(commands):
         "data/records/voc12-val-seg.json --x4",
     )
     parser.set_defaults(command=evaluate)
-    count = config.number_in(1, kind=int)
     parser.add_argument(
         "--records", required=True, type=Path, metavar="FILE", help=".json of a set of records"
     )
-    parser.add_argument(
-        "--run",
-        type=Path,
-        metavar="DIR",
-        help="folder of a run: its network, newest weights; no flag of the model goes with it",
-    )
-
-    def add(flag, default, help):
-        help = f"{help} (default: %(default)s)"
-        parser.add_argument(flag, type=count, default=default, metavar="N", help=help)
-
-    add("--batch_size", 8, "pictures at a time")
-    add("--copies", 2, "times that each turn goes through the set")
-    add("--rounds", 5, "turns that count, after one that does not")
-    parser.add_argument("--json", metavar="FILE", help="write the figures and every turn's time")
+    add_run_flag(parser)
+    add_number(parser, "--batch_size", 8, "pictures at a time")
+    add_number(parser, "--copies", 2, "times that each turn goes through the set")
+    add_number(parser, "--rounds", 5, "turns that count, after one that does not")
+    add_json_flag(parser, "the figures and every turn's time")
     config.add_model_flags(parser)
 
 
 def evaluate(args):
     """Run the command; print and write what came of it."""
-    from tools import benchmark_measure
+    from tools.benchmark import timing
 
     turns = Turns(args)
-    result = {**measure(turns, args.rounds), "environment": benchmark_measure.environment()}
+    result = {**measure(turns, args.rounds), "environment": timing.environment()}
     result.update(records=str(args.records), batch_size=args.batch_size, network=turns.shape)
     print(tabulate(rows(result), disable_numparse=True))
-    if args.json:
-        from blitznet import runs
-
-        runs.write_json(Path(args.json), result)
+    write_json(args.json, result)
 
 
 class Turns:
@@ -75,7 +62,7 @@ class Turns:
         from blitznet import engine, inference, keys, runs
         from blitznet.postprocess.settings import DetectionSettings
         from datasets import pipeline, records
-        from tools import benchmark_measure
+        from tools.benchmark import timing
 
         self._info = records.read_json(args.records, "write the set again")
         if args.run:
@@ -99,13 +86,13 @@ class Turns:
         self._forward = tf.function(lambda images: network(images, training=False))
         counted = tf.function(lambda images: self._model(images, training=False))
         counted = counted.get_concrete_function(specification)
-        self.flop = benchmark_measure.graph_flop(counted) * self.pictures / len(self._images[0])
+        self.flop = timing.graph_flop(counted) * self.pictures / len(self._images[0])
 
     def network(self):
         """The bare network on all pictures; seconds."""
-        from tools.benchmark_measure import seconds_of
+        from tools.benchmark import timing
 
-        return seconds_of(lambda: [self._forward(images) for images in self._images])
+        return timing.seconds_of(lambda: [self._forward(images) for images in self._images])
 
     def evaluation(self):
         """Seconds of evaluation, to the scores of each time through the set, and of the last ones.
@@ -150,9 +137,9 @@ def measure(turns, rounds):
     Returns:
       dict for JSON: seconds of each turn, and `summary`, see `summarise`.
     """
-    from tools import benchmark_measure
+    from tools.benchmark import timing
 
-    product, product_flop = benchmark_measure.device_product()
+    product, product_flop = timing.device_product()
     turns.network(), turns.evaluation(), product()
     seconds = {"network": [], "evaluation": [], "after_last_picture": [], "product": []}
     for _ in range(rounds):
@@ -160,7 +147,7 @@ def measure(turns, rounds):
         end_to_end, after = turns.evaluation()
         seconds["evaluation"].append(end_to_end)
         seconds["after_last_picture"].append(after)
-        products = [benchmark_measure.seconds_of(product) for _ in range(5)]
+        products = [timing.seconds_of(product) for _ in range(5)]
         seconds["product"].append(float(np.median(products)))
     summary = summarise(seconds, turns.pictures, turns.flop, product_flop)
     return {"pictures": turns.pictures, "seconds": seconds, "summary": summary}
@@ -174,17 +161,15 @@ def summarise(seconds, pictures, flop, product_flop):
       pictures, flop: of a turn. product_flop: of a matrix product.
 
     Returns:
-      dict: of `network` and `evaluation` the images/s as `mean`, `p50` and `p95` (95% of the turns
-      are at least that fast); `ratio`, the median over the turns of evaluation's images/s over the
-      network's; `share_of_limit` of both at the median times; `seconds_after_last_picture`.
+      dict: of `network` and `evaluation` their `report.rates` and, at the median times,
+      `share_of_limit`; `limit_gflop_per_second`; `ratio`, the median over the turns of
+      evaluation's images/s over the network's; `seconds_after_last_picture`.
     """
-    limit = product_flop / np.median(seconds["product"])
+    limit = product_flop / float(np.median(seconds["product"]))
     answer = {"limit_gflop_per_second": limit / 1e9}
     for name in ("network", "evaluation"):
-        p50, p95 = np.percentile(seconds[name], [50, 95])
-        rates = {"mean": pictures / np.mean(seconds[name]), "p50": pictures / p50}
-        rates.update(p95=pictures / p95, share_of_limit=flop / p50 / limit)
-        answer[name] = {key: float(value) for key, value in rates.items()}
+        share = flop / float(np.median(seconds[name])) / limit
+        answer[name] = {**rates(pictures, seconds[name]), "share_of_limit": share}
     ratios = np.divide(seconds["network"], seconds["evaluation"])
     answer["ratio"] = float(np.median(ratios))
     answer["seconds_after_last_picture"] = float(np.median(seconds["after_last_picture"]))
@@ -205,8 +190,8 @@ def rows(measured):
         ("evaluation / network", f"{summary['ratio']:.3f}"),
         ("s after the last picture", f"{after:.2f}"),
         ("GFLOP/s of a matrix product, the limit", f"{limit:.1f}"),
-        ("network", benchmark_report.network_text(measured["network"])),
+        ("network", network_text(measured["network"])),
         ("records", f"{measured['records']}, {measured['pictures']} pictures a turn"),
         ("batch size", str(measured["batch_size"])),
-        *((name, environment[name]) for name in ("device", "precision", "threads", "cpu")),
+        *environment_rows(environment, "device", "precision", "threads", "cpu"),
     ]

@@ -1,12 +1,12 @@
 """The command `cost` of tools.benchmark: how time and memory grow, a process for each row."""
 
 import sys
-from pathlib import Path
 
 from tabulate import tabulate
 
-import config
-from tools.benchmark_apart import measure_apart, require_all
+from tools.benchmark.apart import environment_of, measure_apart, require_all
+from tools.benchmark.flags import add_json_flag, add_number
+from tools.benchmark.report import environment_line, write_json
 
 # What each row changes of `BASE`.
 ROWS = {
@@ -46,11 +46,8 @@ def add_command(commands):
         metavar="ROW",
         help=f"of {', '.join(map(repr, ROWS))} (default: all)",
     )
-    count = config.number_in(1, kind=int)
-    parser.add_argument(
-        "--repeats", type=count, default=3, metavar="N", help="calls that count (default: 3)"
-    )
-    parser.add_argument("--json", metavar="FILE", help="write the figures")
+    add_number(parser, "--repeats", 3, "calls that count")
+    add_json_flag(parser)
 
 
 def cost(args):
@@ -68,16 +65,12 @@ def cost(args):
     table = [{k: v for k, v in row.items() if k != "environment"} for row in rows]
     print(tabulate(table, headers="keys", floatfmt=".1f"))
     print("ms a call, medians; MB at peak, before and after matching and losses")
-    where = next((row["environment"] for row in rows if "environment" in row), {})
-    print(", ".join(f"{name} {where.get(name)}" for name in ("device", "precision", "threads")))
-    if args.json:
-        from blitznet import runs
-
-        runs.write_json(Path(args.json), {"rows": rows, "repeats": args.repeats})
+    print(environment_line(environment_of(rows), "device", "precision", "threads"))
+    write_json(args.json, {"rows": rows, "repeats": args.repeats})
     require_all({row["row"]: row for row in rows})
 
 
 def _measure(setting, repeats):
-    from tools import benchmark_cost_row
+    from tools.benchmark import cost_row
 
-    return benchmark_cost_row.measure(**setting, repeats=repeats)
+    return cost_row.measure(**setting, repeats=repeats)

@@ -10,8 +10,10 @@ import numpy as np
 from tabulate import tabulate
 
 import config
-from tools import benchmark_answers
-from tools.benchmark_server import TIMEOUT, LoadTestError, request_body, running_server, session
+from tools.benchmark import answers
+from tools.benchmark.flags import add_json_flag, add_number
+from tools.benchmark.report import environment_line, spread, write_json
+from tools.benchmark.server import TIMEOUT, LoadTestError, request_body, running_server, session
 
 _DRAWN_PICTURES = 16
 
@@ -28,25 +30,17 @@ def add_command(commands):
         epilog="example: python -m tools.benchmark serve --model exported/first",
     )
     parser.set_defaults(command=serve)
-    count = config.number_in(1, kind=int)
     parser.add_argument("--model", required=True, type=Path, metavar="DIR", help="of DIR/STEP")
     parser.add_argument(
         "--pictures", type=Path, metavar="FOLDER", help="sent as they are (default: drawn ones)"
     )
-
-    def add(flag, kind, default, metavar, help, **arguments):
-        shown = " ".join(map(str, default)) if isinstance(default, list) else default
-        help = help if default is None else f"{help} (default: {shown})"
-        arguments.update(type=kind, default=default, metavar=metavar, help=help)
-        parser.add_argument(flag, **arguments)
-
-    add("--clients", count, [1, 4, 16], "N", "clients at a time, one after another", nargs="+")
-    seconds = config.number_in(0, exclusive=True)
-    add("--seconds", seconds, 10.0, "S", "length of a measurement")
-    add("--rounds", count, 2, "N", "measurements of each, by turns with the others")
-    add("--requests", count, None, "N", "check this many answers, from the most clients")
-    add("--bad_share", config.number_in(0, 1), 0.01, "P", "with --requests: share of bad ones")
-    parser.add_argument("--json", metavar="FILE", help="write the figures")
+    add_number(parser, "--clients", [1, 4, 16], "clients at a time, one after another")
+    seconds, share = config.number_in(0, exclusive=True), config.number_in(0, 1)
+    add_number(parser, "--seconds", 10.0, "length of a measurement", seconds, "S")
+    add_number(parser, "--rounds", 2, "measurements of each, by turns with the others")
+    add_number(parser, "--requests", None, "check this many answers, from the most clients")
+    add_number(parser, "--bad_share", 0.01, "with --requests: share of bad ones", share, "P")
+    add_json_flag(parser)
 
 
 def serve(args):
@@ -56,17 +50,14 @@ def serve(args):
       LoadTestError: no server, or it lost or mixed up requests.
     """
     pictures = read_pictures(args.pictures)
-    run = benchmark_answers.check if args.requests else measure
+    run = answers.check if args.requests else measure
     result = run(args, pictures)
-    from tools import benchmark_measure
+    from tools.benchmark import timing
 
     result["model"] = str(args.model)
-    where = result["environment"] = benchmark_measure.environment()
-    print(", ".join(f"{name} {where[name]}" for name in ("device", "threads", "cpu")))
-    if args.json:
-        from blitznet import runs
-
-        runs.write_json(Path(args.json), result)
+    result["environment"] = timing.environment()
+    print(environment_line(result["environment"], "device", "threads", "cpu"))
+    write_json(args.json, result)
     if result.get("wrong"):
         raise LoadTestError("; ".join(f"{n} {what}" for what, n in result["wrong"].items()))
 
@@ -146,13 +137,11 @@ def ask_for(url, bodies, clients, seconds):
 
 
 def summarise(parts):
-    """Figures of one or more results of `ask_for`, their requests taken together.
-
-    Percentiles are interpolated linearly.
-    """
+    """Figures of one or more results of `ask_for`, their requests taken together."""
     waited = np.concatenate([seconds for seconds, _ in parts])
-    p50, p95, p99 = np.percentile(waited, [50, 95, 99])
-    rate = len(waited) / sum(seconds for _, seconds in parts)
-    ms = {"mean_ms": waited.mean(), "p50_ms": p50, "p95_ms": p95, "p99_ms": p99}
-    figures = {"requests_per_second": rate, **{name: value * 1e3 for name, value in ms.items()}}
-    return {"requests": len(waited), **{name: float(value) for name, value in figures.items()}}
+    waiting = spread(waited, (50, 95, 99))
+    return {
+        "requests": len(waited),
+        "requests_per_second": len(waited) / sum(seconds for _, seconds in parts),
+        **{f"{name}_ms": value * 1e3 for name, value in waiting.items()},
+    }

@@ -1,6 +1,5 @@
-"""Measure how fast things run, against the machine's own limit: see `--help`."""
+"""The command `network` of tools.benchmark: the forward pass, in one interpreter or in two."""
 
-import argparse
 import dataclasses
 import json
 import os
@@ -15,17 +14,15 @@ from tabulate import tabulate
 
 import config
 import paths
-from tools import (
-    benchmark_cost,
-    benchmark_detect,
-    benchmark_encode,
-    benchmark_evaluate,
-    benchmark_input,
-    benchmark_report,
-    benchmark_serve,
-    benchmark_train,
+from tools.benchmark.flags import add_classes_flag, add_graph_flags, add_json_flag, add_number
+from tools.benchmark.report import (
+    environment_rows,
+    limit_figures,
+    ms_figures,
+    ms_rows,
+    network_text,
+    write_json,
 )
-from tools.benchmark_server import LoadTestError
 
 _PREPARE = "`make setup-addons` makes .venv-addons/bin/python, with TensorFlow 2.15"
 _MEASURED_FLAGS = ("num_classes", "batch_size", "repeats", "warmup", "graph", "precision")
@@ -35,28 +32,8 @@ class BenchmarkError(RuntimeError):
     """Another interpreter could not run the benchmark."""
 
 
-def build_parser():
-    """The command line of this tool."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.benchmark",
-        description="Measure how fast things run, against the machine's own limit.",
-    )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_network_command(commands)
-    for command in (
-        benchmark_detect,
-        benchmark_input,
-        benchmark_train,
-        benchmark_evaluate,
-        benchmark_encode,
-        benchmark_cost,
-        benchmark_serve,
-    ):
-        command.add_command(commands)
-    return parser
-
-
-def _add_network_command(commands):
+def add_command(commands):
+    """Add the command to the subparsers of tools.benchmark."""
     parser = commands.add_parser(
         "network",
         help="the compiled forward pass, with random weights",
@@ -65,39 +42,20 @@ def _add_network_command(commands):
         epilog="example: python -m tools.benchmark network --x4 --against .venv-addons/bin/python",
     )
     parser.set_defaults(command=network)
-    count = config.number_in(1, kind=int)
-
-    def add(flag, default, help, kind=count):
-        help = f"{help} (default: %(default)s)"
-        parser.add_argument(flag, type=kind, default=default, metavar="N", help=help)
-
-    classes = config.number_in(2, kind=int)
-    add("--num_classes", 21, "classes with the background", classes)
-    add("--batch_size", 1, "pictures of a call")
-    add("--repeats", 50, "calls that count")
-    add("--warmup", 5, "calls before, which do not count")
-    parser.add_argument("--json", metavar="FILE", help="write the figures and every call's time")
+    add_classes_flag(parser)
+    add_number(parser, "--batch_size", 1, "pictures of a call")
+    add_number(parser, "--repeats", 50, "calls that count")
+    add_number(parser, "--warmup", 5, "calls before, which do not count")
+    add_json_flag(parser, "the figures and every call's time")
     parser.add_argument(
         "--against",
         metavar="PYTHON",
         help="compare with another interpreter, such as .venv-addons/bin/python: both measure "
         "this checkout by turns, each round in a process of its own",
     )
-    add("--rounds", 3, "with --against: rounds of each interpreter")
-    benchmark_detect.add_graph_flags(parser)
+    add_number(parser, "--rounds", 3, "with --against: rounds of each interpreter")
+    add_graph_flags(parser)
     config.add_model_flags(parser)
-
-
-def main(argv=None):
-    """Run a command; the exit code, 1 for errors."""
-    args = build_parser().parse_args(argv)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    try:
-        args.command(args)
-    except (OSError, ValueError, BenchmarkError, LoadTestError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
 
 
 def network(args):
@@ -107,10 +65,10 @@ def network(args):
         result = compare(run_rounds(interpreters, measured_flags(args), args.rounds))
         print(comparison_table(result))
     else:
-        from tools import benchmark_measure
+        from tools.benchmark import timing
 
         shape = dataclasses.asdict(config.model_config(args))
-        result = benchmark_measure.measure_network(
+        result = timing.measure_network(
             {"num_classes": args.num_classes, **shape},
             args.batch_size,
             args.warmup,
@@ -120,40 +78,28 @@ def network(args):
         )
         result["summary"] = summarise([result])
         print(tabulate(table_rows(result["summary"], result), disable_numparse=True))
-    if args.json:
-        from blitznet import runs
-
-        runs.write_json(Path(args.json), result)
+    write_json(args.json, result)
 
 
 def summarise(measurements):
     """Figures of one or more measurements of the same thing, their calls taken together.
 
     Args:
-      measurements: dicts of `benchmark_measure.measure_network`.
+      measurements: dicts of `timing.measure_network`.
 
     Returns:
       dict: `images_per_second` (pictures / seconds of all calls); `ms_mean`, `ms_p50` and
-      `ms_p95` of a call, percentiles interpolated linearly; `gflop_per_image`; at the median
-      times, `gflop_per_second` and `limit_gflop_per_second` (the matrix product's), and their
-      ratio `share_of_limit`.
+      `ms_p95` of a call; `gflop_per_image`; `report.limit_figures`.
     """
     first = measurements[0]
     seconds = np.concatenate([measured["call_seconds"] for measured in measurements])
     product = np.concatenate([measured["product_seconds"] for measured in measurements])
-    speed = first["call_flop"] / np.median(seconds)
-    limit = first["product_flop"] / np.median(product)
-    figures = {
-        "images_per_second": first["batch_size"] / seconds.mean(),
-        "ms_mean": seconds.mean() * 1e3,
-        "ms_p50": np.percentile(seconds, 50) * 1e3,
-        "ms_p95": np.percentile(seconds, 95) * 1e3,
+    return {
+        "images_per_second": first["batch_size"] / float(seconds.mean()),
+        **ms_figures(seconds),
         "gflop_per_image": first["call_flop"] / first["batch_size"] / 1e9,
-        "gflop_per_second": speed / 1e9,
-        "limit_gflop_per_second": limit / 1e9,
-        "share_of_limit": speed / limit,
+        **limit_figures(first["call_flop"], seconds, first["product_flop"], product),
     }
-    return {name: float(value) for name, value in figures.items()}
 
 
 def compare(rounds):
@@ -181,22 +127,17 @@ def table_rows(summary, measured):
     where, shape = measured["environment"], measured["network"]
     return [
         ("images/s, mean", f"{summary['images_per_second']:.2f}"),
-        ("ms a call, mean", f"{summary['ms_mean']:.1f}"),
-        ("ms a call, p50", f"{summary['ms_p50']:.1f}"),
-        ("ms a call, p95", f"{summary['ms_p95']:.1f}"),
+        *ms_rows(summary, "a call"),
         ("GFLOP a picture", f"{summary['gflop_per_image']:.2f}"),
         ("GFLOP/s", f"{summary['gflop_per_second']:.1f}"),
         ("GFLOP/s of a matrix product", f"{summary['limit_gflop_per_second']:.1f}"),
         ("share of that limit", f"{summary['share_of_limit']:.3f}"),
-        ("network", benchmark_report.network_text(shape)),
+        ("network", network_text(shape)),
         ("graph", measured["graph"]),
         ("batch size", str(measured["batch_size"])),
-        ("TensorFlow, Keras", f"{where['tensorflow']}, {where['keras']}"),
-        ("Python", f"{where['python']}, {where['interpreter']}"),
-        ("device", where["device"]),
+        *environment_rows(where, "TensorFlow, Keras", "Python", "device"),
         ("precision", f"{measured['precision']}, of the product {where['precision']}"),
-        ("threads", where["threads"]),
-        ("processor", where["cpu"]),
+        *environment_rows(where, "threads", "processor"),
     ]
 
 
@@ -262,14 +203,10 @@ def run_once(python, flags):
     """The measurement that an interpreter makes of this checkout in a process of its own."""
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch) / "report.json"
-        command = [python, "-m", "tools.benchmark", "network", *flags, "--json", str(report)]
+        command = [python, "-m", __package__, "network", *flags, "--json", str(report)]
         process = subprocess.run(command, cwd=paths.CHECKOUT, stdout=subprocess.DEVNULL)
         if process.returncode:
             raise BenchmarkError(
                 f"{python} failed with exit code {process.returncode}, its message is above"
             )
         return json.loads(report.read_text())
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,7 +6,6 @@ import resource
 import sys
 import time
 from importlib import metadata
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -15,6 +14,7 @@ from tensorflow import keras
 from blitznet import inference
 from blitznet.models.blitznet import build_model
 from blitznet.progress import progress_bar
+from tools.benchmark import machine
 
 # Sides of the product's matrices: large enough to keep the device's cores busy.
 PRODUCT_SIDE = {"CPU": 2048, "GPU": 8192}
@@ -79,8 +79,8 @@ def network_and_flop(model, shape_arguments, input_shape, graph, precision):
         graph saves of them.
       shape_arguments: that it was made of.
       input_shape: `(B, S, S, 3)`.
-      graph: one of `benchmark_detect.GRAPHS`: the trained network's own; that of
-        `inference.build`; the same with weights as constants.
+      graph: one of `flags.GRAPHS`: the trained network's own; that of `inference.build`; the
+        same with weights as constants.
       precision: one of `choices.PRECISIONS`; "float32" for the first graph.
 
     Raises:
@@ -175,7 +175,7 @@ def environment():
         "device": device_name(),
         "precision": precision(),
         "threads": threads(),
-        "cpu": cpu_model(),
+        "cpu": machine.cpu_model(),
     }
 
 
@@ -210,19 +210,4 @@ def threads():
         f"{name}-op {number or os.environ.get(f'TF_NUM_{name.upper()}OP_THREADS', 'auto')}"
         for name, number in chosen.items()
     ]
-    return f"{', '.join(shown)}, cores {cores()}"
-
-
-def cores():
-    """Number of cores open to this process."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count()
-
-
-def cpu_model():
-    """The processor's name as the system gives it."""
-    listing = Path("/proc/cpuinfo")
-    for line in listing.read_text().splitlines() if listing.is_file() else ():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    return f"{', '.join(shown)}, cores {machine.cores()}"

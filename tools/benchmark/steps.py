@@ -12,9 +12,10 @@ from blitznet.loss_scaling import LossScale
 from blitznet.losses.detection import make_detection_loss
 from blitznet.models.blitznet import segmentation_side
 from blitznet.progress import progress_bar
-from tools import benchmark_measure
-from tools.benchmark_train import FLOP_OF_A_STEP
+from tools.benchmark import timing
 
+# Of the forward pass; the backward pass computes gradients of inputs and of kernels.
+_FLOP_OF_A_STEP = 3
 # Prior boxes that show an object: about as many as a picture of VOC has.
 _POSITIVES = 20
 _SEED = 0
@@ -45,12 +46,12 @@ def measure_steps(network, step, batch_size, warmup, repeats, records=None):
     if opened:
         network = {**network, "num_classes": len(opened[0].class_names) + 1}
     model, coder, train_step = _build(network, step)
-    flop = FLOP_OF_A_STEP * _forward_flop(model, batch_size)
+    flop = _FLOP_OF_A_STEP * _forward_flop(model, batch_size)
     if opened:
         batches = _batches(opened, model, coder, batch_size)
     else:
         batches = itertools.repeat(random_batch(model, coder, network["num_classes"], batch_size))
-    product, product_flop = benchmark_measure.device_product()
+    product, product_flop = timing.device_product()
     seconds = time_steps(train_step, batches, product, warmup, repeats, by_turns=not opened)
     return {
         "network": network,
@@ -61,7 +62,7 @@ def measure_steps(network, step, batch_size, warmup, repeats, records=None):
         "step_flop": flop,
         "product_flop": product_flop,
         **seconds,
-        "environment": benchmark_measure.environment(),
+        "environment": timing.environment(),
     }
 
 
@@ -74,10 +75,10 @@ def peak_of_steps(network, step, batch_size):
     model, coder, train_step = _build(network, step)
     batch = random_batch(model, coder, network["num_classes"], batch_size)
     for _ in range(2):
-        benchmark_measure.seconds_of(functools.partial(train_step, batch))
+        timing.seconds_of(functools.partial(train_step, batch))
     return {
-        "peak_memory_bytes": benchmark_measure.peak_memory(),
-        "environment": benchmark_measure.environment(),
+        "peak_memory_bytes": timing.peak_memory(),
+        "environment": timing.environment(),
     }
 
 
@@ -129,7 +130,7 @@ def _forward_flop(model, batch_size):
     """Of the forward pass of inference."""
     forward = tf.function(lambda images: model(images, training=False))
     images = tf.TensorSpec((batch_size, *model.input_shape[1:]))
-    return benchmark_measure.graph_flop(forward.get_concrete_function(images))
+    return timing.graph_flop(forward.get_concrete_function(images))
 
 
 def _open(records):
@@ -170,7 +171,7 @@ def time_steps(train_step, batches, product, warmup, repeats, by_turns):
     steps, waits, products = [], [], []
 
     def time_products(number):
-        products.extend(benchmark_measure.seconds_of(product) for _ in range(number))
+        products.extend(timing.seconds_of(product) for _ in range(number))
 
     product()
     time_products(block)
@@ -179,7 +180,7 @@ def time_steps(train_step, batches, product, warmup, repeats, by_turns):
         began = time.perf_counter()
         batch = next(batches)
         waits.append(time.perf_counter() - began)
-        steps.append(benchmark_measure.seconds_of(functools.partial(train_step, batch)))
+        steps.append(timing.seconds_of(functools.partial(train_step, batch)))
         time_products(between)
         bar.update(done)
     bar.finish()

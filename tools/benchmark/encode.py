@@ -4,7 +4,6 @@ import contextlib
 import functools
 import io
 import multiprocessing
-import os
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -15,8 +14,10 @@ from PIL import Image
 from pycocotools import mask as rle
 from tabulate import tabulate
 
-import config
 import paths
+from tools.benchmark import machine
+from tools.benchmark.flags import add_json_flag, add_number
+from tools.benchmark.report import rates, write_json
 
 _MASKS = "SegmentationClass"
 
@@ -36,22 +37,16 @@ def add_command(commands):
         epilog="example: python -m tools.benchmark encode --data_root data --dataset coco",
     )
     parser.set_defaults(command=encode)
-    count = config.number_in(1, kind=int)
     parser.add_argument("--dataset", choices=("voc", "coco"), default="voc", help="default: voc")
     parser.add_argument("--data_root", metavar="DIR", help="as for tools.encode_voc")
     parser.add_argument(
         "--split", metavar="LIST", help="default: trainval of VOC2012, train2017 of COCO"
     )
 
-    def add(flag, default, help, **arguments):
-        shown = " ".join(map(str, default)) if isinstance(default, list) else default
-        help = f"{help} (default: {shown})"
-        parser.add_argument(flag, type=count, default=default, metavar="N", help=help, **arguments)
-
-    add("--workers", [1, 2], "processes", nargs="+")
-    add("--pictures", 100, "pictures of a worker's turn, the list's again and again")
-    add("--rounds", 5, "turns of each that count, after one that does not")
-    parser.add_argument("--json", metavar="FILE", help="write the figures and every turn's time")
+    add_number(parser, "--workers", [1, 2], "processes")
+    add_number(parser, "--pictures", 100, "pictures of a worker's turn, the list's again and again")
+    add_number(parser, "--rounds", 5, "turns of each that count, after one that does not")
+    add_json_flag(parser, "the figures and every turn's time")
 
 
 def encode(args):
@@ -60,13 +55,10 @@ def encode(args):
     works = works_of(paths.data_root(args.data_root), args.split, args.pictures)
     table = [measure(works, args.pictures, workers, args.rounds) for workers in args.workers]
     print(tabulate([row["summary"] for row in table], headers="keys", floatfmt=".3f"))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = machine.cores()
     print(f"{args.dataset}, CPU, {cores} cores; rates in pictures/s")
-    if args.json:
-        from blitznet import runs
-
-        where = {"dataset": args.dataset, "pictures": args.pictures, "cores": cores}
-        runs.write_json(Path(args.json), {**where, "of": table})
+    where = {"dataset": args.dataset, "pictures": args.pictures, "cores": cores}
+    write_json(args.json, {**where, "of": table})
 
 
 def voc_works(root, split, count):
@@ -206,17 +198,11 @@ def summarise(seconds, workers, pictures):
       seconds: `encode`, `limit` and `pillow`, of each turn, in which every worker does `pictures`.
 
     Returns:
-      dict: `workers`; pictures/s `mean`, `p50` and `p95` (95% of the turns are at least that
-      fast) of encoding; `limit` and `pillow`, the medians of copying; `share` and
-      `pillow_share` of them, the medians over the turns.
+      dict: `workers`; `report.rates` of encoding; `limit` and `pillow`, the medians of copying;
+      `share` and `pillow_share` of them, the medians over the turns.
     """
-    p50, p95 = np.percentile(seconds["encode"], [50, 95])
     done = workers * pictures
-    figures = {
-        "mean": done / np.mean(seconds["encode"]),
-        "p50": done / p50,
-        "p95": done / p95,
-    }
+    figures = rates(done, seconds["encode"])
     for name, share in (("limit", "share"), ("pillow", "pillow_share")):
         figures[name] = done / np.median(seconds[name])
         figures[share] = np.median(np.divide(seconds[name], seconds["encode"]))

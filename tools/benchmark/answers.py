@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from tabulate import tabulate
 
-from tools.benchmark_server import (
+from tools.benchmark.server import (
     TIMEOUT,
     LoadTestError,
     request_body,

@@ -2,37 +2,16 @@
 
 import dataclasses
 import time
-from pathlib import Path
 
 import numpy as np
 from tabulate import tabulate
 
 import config
-from blitznet import choices
-from tools import benchmark_report
+from tools.benchmark.flags import add_graph_flags, add_json_flag, add_number, add_run_flag
+from tools.benchmark.report import environment_rows, network_text, spread, write_json
 from tools.network_flags import refuse_model_flags
 
-# Of the network's forward pass: the trained graph itself, `inference.build`'s, and the same with
-# constants for weights.
-GRAPHS = ("trained", "inference", "constants")
 _PARTS = {"network": "network", "nms": "decoding and NMS", "class_maps": "class maps"}
-
-
-def add_graph_flags(parser):
-    """`--graph` and `--precision`."""
-    parser.add_argument(
-        "--graph",
-        choices=GRAPHS,
-        default="inference",
-        help="trained: as it is trained; inference: as test.py and blitznet.load run it; "
-        "constants: the same with weights in the graph (default: inference)",
-    )
-    parser.add_argument(
-        "--precision",
-        choices=choices.PRECISIONS,
-        default="float32",
-        help="what the network computes in (default: float32)",
-    )
 
 
 def add_command(commands):
@@ -47,56 +26,42 @@ def add_command(commands):
         epilog="example: python -m tools.benchmark detect --x4 --graph constants",
     )
     parser.set_defaults(command=detect)
-    count = config.number_in(1, kind=int)
-    parser.add_argument(
-        "--run",
-        type=Path,
-        metavar="DIR",
-        help="folder of a run: its network, newest weights; no flag of the model goes with it",
-    )
-
-    def add(flag, default, help):
-        help = f"{help} (default: %(default)s)"
-        parser.add_argument(flag, type=count, default=default, metavar="N", help=help)
-
-    add("--batch_size", 1, "pictures of a call")
-    add("--height", 375, "of a picture's class map, pixels")
-    add("--width", 500, "of a picture's class map, pixels")
-    add("--repeats", 30, "calls that count")
-    add("--warmup", 5, "calls before, which do not count")
-    parser.add_argument("--json", metavar="FILE", help="write the figures and every call's time")
+    add_run_flag(parser)
+    add_number(parser, "--batch_size", 1, "pictures of a call")
+    add_number(parser, "--height", 375, "of a picture's class map, pixels")
+    add_number(parser, "--width", 500, "of a picture's class map, pixels")
+    add_number(parser, "--repeats", 30, "calls that count")
+    add_number(parser, "--warmup", 5, "calls before, which do not count")
+    add_json_flag(parser, "the figures and every call's time")
     add_graph_flags(parser)
     config.add_model_flags(parser)
 
 
 def detect(args):
     """Run the command; print and write what came of it."""
-    from tools import benchmark_measure
+    from tools.benchmark import timing
 
     model, coder, shape = _network(args)
     size = (args.height, args.width)
     result = measure(model, coder, shape, size, args)
-    result.update(network=shape, environment=benchmark_measure.environment())
+    result.update(network=shape, environment=timing.environment())
     result.update({name: getattr(args, name) for name in ("graph", "precision", "batch_size")})
     result["summary"] = summarise(result)
     print(tabulate(rows(result), disable_numparse=True))
-    if args.json:
-        from blitznet import runs
-
-        runs.write_json(Path(args.json), result)
+    write_json(args.json, result)
 
 
 def _network(args):
     """`(model, coder, shape)` of a run, or with random weights."""
     from blitznet import runs
-    from tools import benchmark_measure
+    from tools.benchmark import timing
 
     if args.run:
         refuse_model_flags(args)
         model, coder, description, _ = runs.load(args.run)
         return model, coder, description["model"]
     shape = runs.full_shape(dataclasses.asdict(config.model_config(args)))
-    model = benchmark_measure.random_model(shape)
+    model = timing.random_model(shape)
     return model, runs.make_coder(model, shape) if shape["detect"] else None, shape
 
 
@@ -113,10 +78,10 @@ def measure(model, coder, shape, size, args):
     from blitznet.postprocess.detection import detections
     from blitznet.postprocess.settings import DetectionSettings
     from blitznet.postprocess.tiles import tiled_class_map
-    from tools import benchmark_measure
+    from tools.benchmark import timing
 
     input_shape = (args.batch_size, *model.input_shape[1:])
-    forward, call_flop = benchmark_measure.network_and_flop(
+    forward, call_flop = timing.network_and_flop(
         model, shape, input_shape, args.graph, args.precision
     )
     find = tf.function(
@@ -125,7 +90,7 @@ def measure(model, coder, shape, size, args):
         )
     )
     images = tf.random.stateless_uniform(input_shape, seed=(0, 0))
-    product, product_flop = benchmark_measure.device_product()
+    product, product_flop = timing.device_product()
     seconds = {name: [] for name in (*_PARTS, "product")}
 
     def class_maps(logits):
@@ -165,11 +130,7 @@ def summarise(measured):
     return {
         "images_per_second": float(measured["batch_size"] / whole.mean()),
         "ms": {
-            name: {
-                "mean": float(seconds.mean() * 1e3),
-                "p50": float(np.percentile(seconds, 50) * 1e3),
-                "p95": float(np.percentile(seconds, 95) * 1e3),
-            }
+            name: {figure: value * 1e3 for figure, value in spread(seconds).items()}
             for name, seconds in {**parts, "all": whole}.items()
         },
         "after_network": float(np.median((whole - network) / network)),
@@ -192,9 +153,9 @@ def rows(measured):
         ("after the network / network", f"{summary['after_network']:.3f}"),
         ("GFLOP/s of a matrix product", f"{summary['limit_gflop_per_second']:.1f}"),
         ("network, share of that limit", f"{summary['share_of_limit']:.3f}"),
-        ("network", benchmark_report.network_text(shape)),
+        ("network", network_text(shape)),
         ("graph", measured["graph"]),
         ("batch size", str(measured["batch_size"])),
         ("precision", f"{measured['precision']}, of the product {where['precision']}"),
-        *((name, where[name]) for name in ("device", "threads", "cpu")),
+        *environment_rows(where, "device", "threads", "cpu"),
     ]

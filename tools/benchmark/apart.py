@@ -20,6 +20,11 @@ def measure_apart(measure, *arguments):
             return {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
 
 
+def environment_of(answers):
+    """The `environment` in the first of `measure_apart`'s answers that has one; else `{}`."""
+    return next((answer["environment"] for answer in answers if "environment" in answer), {})
+
+
 def require_all(measured):
     """Raises ChildProcessError that names what failed; `measured`: dict name -> `measure_apart`."""
     failed = [f"{name}: {of['error']}" for name, of in measured.items() if "error" in of]

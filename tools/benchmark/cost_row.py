@@ -6,13 +6,13 @@ import tensorflow as tf
 from blitznet import engine, keys, runs
 from blitznet.postprocess.detection import detections
 from blitznet.postprocess.settings import DetectionSettings
-from tools import benchmark_measure
+from tools.benchmark import timing
 
 
 def measure(image_size, x4, batch_size, num_classes, objects, repeats):
     """Time and peak memory of network, NMS, matching and losses, with random weights.
 
-    The settings are those of a row of `benchmark_cost.ROWS`; `repeats` calls count, after one.
+    The settings are those of a row of `cost.ROWS`; `repeats` calls count, after one.
 
     Returns:
       dict: the settings, `priors`; medians `network_ms`, `nms_ms` (scores and decoding too;
@@ -23,9 +23,7 @@ def measure(image_size, x4, batch_size, num_classes, objects, repeats):
     shape = runs.full_shape({"num_classes": num_classes, "image_size": image_size, "x4": x4})
     model, coder = runs.build({"model": shape})
     input_shape = (batch_size, *model.input_shape[1:])
-    forward, flop = benchmark_measure.network_and_flop(
-        model, shape, input_shape, "inference", "float32"
-    )
+    forward, flop = timing.network_and_flop(model, shape, input_shape, "inference", "float32")
     images = tf.random.stateless_uniform(input_shape, seed=(0, 0))
     outputs = forward(images)
     # Random weights give no class of 1203 the default threshold's 0.01: here all have top_k_nms.
@@ -37,7 +35,7 @@ def measure(image_size, x4, batch_size, num_classes, objects, repeats):
     answer = {
         "network_ms": _median_ms(lambda: forward(images), repeats),
         "nms_ms": _median_ms(lambda: find(*logits), repeats),
-        "inference_mb": benchmark_measure.peak_memory() / 1e6,
+        "inference_mb": timing.peak_memory() / 1e6,
     }
     boxes, labels = _objects(batch_size, objects, num_classes)
     match = tf.function(
@@ -55,9 +53,9 @@ def measure(image_size, x4, batch_size, num_classes, objects, repeats):
     answer["matching_ms"] = _median_ms(lambda: match(boxes, labels), repeats)
     answer["losses_ms"] = _median_ms(losses, repeats)
     # Before the product, whose matrices are none of the network's.
-    answer["peak_mb"] = benchmark_measure.peak_memory() / 1e6
+    answer["peak_mb"] = timing.peak_memory() / 1e6
 
-    product, product_flop = benchmark_measure.device_product()
+    product, product_flop = timing.device_product()
     limit = product_flop / _median_ms(product, repeats)
     return {
         "image_size": image_size,
@@ -68,14 +66,14 @@ def measure(image_size, x4, batch_size, num_classes, objects, repeats):
         "priors": int(coder.priors.shape[0]),
         **answer,
         "share": flop / answer["network_ms"] / limit,
-        "environment": benchmark_measure.environment(),
+        "environment": timing.environment(),
     }
 
 
 def _median_ms(call, repeats):
     """Median milliseconds of calls, after one that does not count."""
     call()
-    return float(np.median([benchmark_measure.seconds_of(call) for _ in range(repeats)])) * 1e3
+    return float(np.median([timing.seconds_of(call) for _ in range(repeats)])) * 1e3
 
 
 def _objects(batch_size, objects, num_classes):
