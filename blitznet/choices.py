@@ -1,5 +1,11 @@
 """Names that arguments choose among; no TensorFlow, so that flags can be made of them."""
 
+FCNS = ("fcn32s", "fcn16s", "fcn8s", "fcn8s-atonce")
+ARCHS = ("blitznet", *FCNS, "classifier")
+GEOMETRIES = ("same", "reference")
+# How cross-entropy is taken together over the pixels of a batch.
+PIXEL_LOSSES = ("mean", "sum")
+DILATED_PROJECTIONS = ("conv", "none")
 OPTIMIZERS = ("adam", "nesterov", "adamw", "sgdw", "lamb", "radam")
 # Those that take weight decay out of the weights themselves, not through the loss.
 DECOUPLED = ("adamw", "sgdw", "lamb")

@@ -20,11 +20,13 @@ IS_CROWD = "is_crowd"
 AREA = "area"
 SOURCE_ID = "source_id"
 EMPTY_BOXES = "empty_boxes"
+CLASS_LABEL = "class_label"
 
 # Model outputs.
 CONFIDENCE = "confidence"
 LOCATION = "location"
 SEGMENTATION = "segmentation"
+CLASS_LOGITS = "class_logits"
 
 # Targets.
 PRIOR_LABELS = "prior_labels"
@@ -34,6 +36,7 @@ PRIOR_OFFSETS = "prior_offsets"
 LOSS_CLASS = "class"
 LOSS_BOX = "box"
 LOSS_SEGMENTATION = "segmentation"
+LOSS_CLASSIFICATION = "classification"
 LOSS_WEIGHT_DECAY = "weight_decay"
 LOSS_TOTAL = "total"
 
@@ -43,3 +46,5 @@ DETECTION_SCORES = "detection_scores"
 DETECTION_CLASSES = "detection_classes"
 NUM_DETECTIONS = "num_detections"
 SEMANTIC_CLASSES = "semantic_classes"
+# Where pictures keep their sizes: height and width of the part of a class map that is a picture's.
+SEMANTIC_SIZES = "semantic_sizes"
