@@ -7,8 +7,9 @@ from tensorflow import keras
 
 import toy_vgg
 from blitznet import build_model, inference
+from blitznet.archs import segmentation_side
 from blitznet.layers import SpatialL2Norm
-from blitznet.models.blitznet import segmentation_side, source_sides
+from blitznet.models.blitznet import source_sides
 from blitznet.variables import variables_by_path
 
 SMALL = {"num_classes": 6, "image_size": 64, "trunk": "resnet18_half", "top_fm": 16}

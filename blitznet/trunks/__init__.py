@@ -12,6 +12,8 @@ BUILDERS = {
 }
 
 NAMES = tuple(BUILDERS)
+CLASSIFIERS = ("resnet50", "resnet18", "resnet18_half", "detnet59")
+FCN_NAMES = ("vgg16", "vgg16_quarter", "alexnet")
 
 
 @dataclass(frozen=True)
