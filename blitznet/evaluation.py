@@ -1,18 +1,25 @@
-"""Scores of a set of pictures: what is counted, the tables, the pictures drawn."""
+"""Scores of a set of pictures: what is counted, picture by picture, and what comes of it."""
 
-import io
 import math
 
-import numpy as np
-from PIL import Image
-from tabulate import tabulate
-
-from blitznet import keys, visualize
+from blitznet import keys
+from blitznet.evaluation_pictures import draw, pictures
+from blitznet.evaluation_tables import scalars, tables
+from blitznet.examples import decode_mask, ground_truth, image_id, without_padding
 from blitznet.metrics.coco_ap import IOU_THRESHOLDS, CocoAP
 from blitznet.metrics.confusion import ConfusionMatrix
 from blitznet.metrics.voc_ap import VocAP
 
-NO_MASKS = "not computed: no masks"
+__all__ = [
+    "Evaluation",
+    "decode_mask",
+    "draw",
+    "ground_truth",
+    "image_id",
+    "pictures",
+    "scalars",
+    "tables",
+]
 
 
 class Evaluation:
@@ -113,7 +120,7 @@ class _CocoBoxes:
         self.meter.add(
             image_id(example),
             (example[keys.HEIGHT], example[keys.WIDTH]),
-            *_without_padding(example, names),
+            *without_padding(example, names),
             prediction[keys.DETECTION_BOXES],
             prediction[keys.DETECTION_SCORES],
             prediction[keys.DETECTION_CLASSES],
@@ -133,141 +140,6 @@ class _CocoBoxes:
                 for kind, sizes in by_size.items()
             },
         }
-
-
-def ground_truth(example):
-    """`(boxes [N, 4] yxyx, labels [N], difficult [N])` without the padding of the batch."""
-    return _without_padding(example, (keys.BOXES, keys.LABELS, keys.DIFFICULT))
-
-
-def _without_padding(example, names):
-    real = example[keys.LABELS] > 0
-    return tuple(example[name][real] for name in names)
-
-
-def image_id(example):
-    """The data set's own id of a picture: an int where the record's text is one, else the text."""
-    text = example[keys.SOURCE_ID].decode()
-    # A text like 007 is no number: another one would be written to the results.
-    return int(text) if text.isdecimal() and str(int(text)) == text else text
-
-
-def decode_mask(example):
-    """uint8 `[H, W]` class ids of an example that has a mask."""
-    return np.asarray(Image.open(io.BytesIO(example[keys.ENCODED_MASK])))
-
-
-def tables(scores):
-    """The AP and the IoU tables of `Evaluation.scores`, as text."""
-    texts = []
-    if "coco" in scores:
-        texts += [_table([scores["coco"].values()], scores["coco"]), _size_table(scores["by_size"])]
-        columns = zip(scores["ap"].items(), scores["ap50"].values())
-        rows = [(*of_class, ap50) for of_class, ap50 in columns]
-        mean = ("mean", scores["coco"]["AP"], scores["coco"]["AP50"])
-        texts.append(_table([*rows, mean], ("class", "AP", "AP50")))
-    elif "ap" in scores:
-        texts.append(_table([*scores["ap"].items(), ("mean", scores["map"])], ("class", "AP")))
-    if "iou" in scores and scores["miou"] is None:
-        texts.append(f"mIoU: {NO_MASKS}")
-    elif "iou" in scores:
-        texts.append(_table([*scores["iou"].items(), ("mean", scores["miou"])], ("class", "IoU")))
-    return "\n\n".join(texts)
-
-
-def scalars(scores, iou_threshold):
-    """Scores under the names that TensorBoard has them by in other programs, dict name -> float.
-
-    `iou_threshold`: the one of VOC's rules. Names: those of the Object Detection API's
-    `coco_evaluation.py` and `object_detection_evaluation.py`. What is not computed is left out.
-    """
-    if "coco" in scores:
-        found = {_COCO_SCALARS[name]: value for name, value in scores["coco"].items()}
-        by_class = "DetectionBoxes_PerformanceByCategory/mAP/"
-    else:
-        level = f"@{iou_threshold:g}IOU"
-        found = {f"PascalBoxes_Precision/mAP{level}": scores.get("map")}
-        by_class = f"PascalBoxes_PerformanceByCategory/AP{level}/"
-    found.update({by_class + name: value for name, value in scores.get("ap", {}).items()})
-    found["segmentation/mIoU"] = scores.get("miou")
-    return {name: value for name, value in found.items() if value is not None}
-
-
-_COCO_SCALARS = {
-    "AP": "DetectionBoxes_Precision/mAP",
-    "AP50": "DetectionBoxes_Precision/mAP@.50IOU",
-    "AP75": "DetectionBoxes_Precision/mAP@.75IOU",
-    "APs": "DetectionBoxes_Precision/mAP (small)",
-    "APm": "DetectionBoxes_Precision/mAP (medium)",
-    "APl": "DetectionBoxes_Precision/mAP (large)",
-    "AR1": "DetectionBoxes_Recall/AR@1",
-    "AR10": "DetectionBoxes_Recall/AR@10",
-    "AR100": "DetectionBoxes_Recall/AR@100",
-    "ARs": "DetectionBoxes_Recall/AR@100 (small)",
-    "ARm": "DetectionBoxes_Recall/AR@100 (medium)",
-    "ARl": "DetectionBoxes_Recall/AR@100 (large)",
-}
-
-
-def draw(example, prediction, class_names):
-    """uint8 `[H, W, 3]`: ground truth beside prediction, boxes and class maps on the picture."""
-    image = Image.open(io.BytesIO(example[keys.ENCODED_IMAGE])).convert("RGB")
-    truth = predicted = np.asarray(image)
-    classes = len(class_names) + 1
-    if example[keys.HAS_MASK]:
-        truth = visualize.overlay_classes(truth, decode_mask(example), classes)
-    if keys.SEMANTIC_CLASSES in prediction:
-        found = prediction[keys.SEMANTIC_CLASSES]
-        predicted = visualize.overlay_classes(predicted, found, classes)
-    boxes, labels, crowd = _without_padding(example, (keys.BOXES, keys.LABELS, keys.IS_CROWD))
-    # A crowd is not to be found as one object.
-    truth = visualize.draw_detections(truth, boxes[~crowd], labels[~crowd], None, class_names)
-    if keys.DETECTION_BOXES in prediction:
-        sure = visualize.worth_drawing(prediction[keys.DETECTION_SCORES])
-        predicted = visualize.draw_detections(
-            predicted,
-            prediction[keys.DETECTION_BOXES][sure],
-            prediction[keys.DETECTION_CLASSES][sure],
-            prediction[keys.DETECTION_SCORES][sure],
-            class_names,
-        )
-    return visualize.side_by_side([truth, predicted], ["ground truth", "prediction"])
-
-
-def pictures(example, prediction, class_names):
-    """PNG files (bytes) of one picture, by what is added to its name.
-
-    ".png": `draw`; where there is a predicted class map or a mask, "-classes.png" and
-    "-true-classes.png": class ids with VOC's palette.
-    """
-    panel = io.BytesIO()
-    Image.fromarray(draw(example, prediction, class_names)).save(panel, "PNG")
-    files = {".png": panel.getvalue()}
-    if keys.SEMANTIC_CLASSES in prediction:
-        files["-classes.png"] = visualize.palette_png(prediction[keys.SEMANTIC_CLASSES])
-    if example[keys.HAS_MASK]:
-        files["-true-classes.png"] = visualize.palette_png(decode_mask(example))
-    return files
-
-
-def _size_table(by_size):
-    """AP and AR by size of object, and by IoU in percent."""
-    levels = [f"{threshold:.0%}"[:-1] for threshold in IOU_THRESHOLDS]
-    rows = [
-        (f"{kind} {size}", _mean(values.values()), *values.values())
-        for kind, sizes in by_size.items()
-        for size, values in sizes.items()
-    ]
-    return _table(rows, ("by IoU", "mean", *levels))
-
-
-def _table(rows, headers):
-    return tabulate(rows, headers=headers, tablefmt="orgtbl", floatfmt=".3f", missingval="-")
-
-
-def _mean(values):
-    present = [value for value in values if value is not None]
-    return sum(present) / len(present) if present else None
 
 
 def _by_name(names, values):

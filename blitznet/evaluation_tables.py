@@ -1,0 +1,79 @@
+"""Scores as text tables, and under the names that TensorBoard has them by."""
+
+from tabulate import tabulate
+
+from blitznet.metrics.coco_ap import IOU_THRESHOLDS
+
+NO_MASKS = "not computed: no masks"
+
+
+def tables(scores):
+    """The AP and the IoU tables of `Evaluation.scores`, as text."""
+    texts = []
+    if "coco" in scores:
+        texts += [_table([scores["coco"].values()], scores["coco"]), _size_table(scores["by_size"])]
+        columns = zip(scores["ap"].items(), scores["ap50"].values())
+        rows = [(*of_class, ap50) for of_class, ap50 in columns]
+        mean = ("mean", scores["coco"]["AP"], scores["coco"]["AP50"])
+        texts.append(_table([*rows, mean], ("class", "AP", "AP50")))
+    elif "ap" in scores:
+        texts.append(_table([*scores["ap"].items(), ("mean", scores["map"])], ("class", "AP")))
+    if "iou" in scores and scores["miou"] is None:
+        texts.append(f"mIoU: {NO_MASKS}")
+    elif "iou" in scores:
+        texts.append(_table([*scores["iou"].items(), ("mean", scores["miou"])], ("class", "IoU")))
+    return "\n\n".join(texts)
+
+
+def scalars(scores, iou_threshold):
+    """Scores under the names that TensorBoard has them by in other programs, dict name -> float.
+
+    `iou_threshold`: the one of VOC's rules. Names: those of the Object Detection API's
+    `coco_evaluation.py` and `object_detection_evaluation.py`. What is not computed is left out.
+    """
+    if "coco" in scores:
+        found = {_COCO_SCALARS[name]: value for name, value in scores["coco"].items()}
+        by_class = "DetectionBoxes_PerformanceByCategory/mAP/"
+    else:
+        level = f"@{iou_threshold:g}IOU"
+        found = {f"PascalBoxes_Precision/mAP{level}": scores.get("map")}
+        by_class = f"PascalBoxes_PerformanceByCategory/AP{level}/"
+    found.update({by_class + name: value for name, value in scores.get("ap", {}).items()})
+    found["segmentation/mIoU"] = scores.get("miou")
+    return {name: value for name, value in found.items() if value is not None}
+
+
+_COCO_SCALARS = {
+    "AP": "DetectionBoxes_Precision/mAP",
+    "AP50": "DetectionBoxes_Precision/mAP@.50IOU",
+    "AP75": "DetectionBoxes_Precision/mAP@.75IOU",
+    "APs": "DetectionBoxes_Precision/mAP (small)",
+    "APm": "DetectionBoxes_Precision/mAP (medium)",
+    "APl": "DetectionBoxes_Precision/mAP (large)",
+    "AR1": "DetectionBoxes_Recall/AR@1",
+    "AR10": "DetectionBoxes_Recall/AR@10",
+    "AR100": "DetectionBoxes_Recall/AR@100",
+    "ARs": "DetectionBoxes_Recall/AR@100 (small)",
+    "ARm": "DetectionBoxes_Recall/AR@100 (medium)",
+    "ARl": "DetectionBoxes_Recall/AR@100 (large)",
+}
+
+
+def _size_table(by_size):
+    """AP and AR by size of object, and by IoU in percent."""
+    levels = [f"{threshold:.0%}"[:-1] for threshold in IOU_THRESHOLDS]
+    rows = [
+        (f"{kind} {size}", _mean(values.values()), *values.values())
+        for kind, sizes in by_size.items()
+        for size, values in sizes.items()
+    ]
+    return _table(rows, ("by IoU", "mean", *levels))
+
+
+def _table(rows, headers):
+    return tabulate(rows, headers=headers, tablefmt="orgtbl", floatfmt=".3f", missingval="-")
+
+
+def _mean(values):
+    present = [value for value in values if value is not None]
+    return sum(present) / len(present) if present else None
