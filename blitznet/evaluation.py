@@ -43,14 +43,15 @@ class Evaluation:
         ignore_label=255,
         category_ids=None,
     ):
-        self._class_names = tuple(class_names)
-        self._boxes = None
+        self._boxes = self._masks = None
         if ap_rule == "coco":
             self._boxes = _CocoBoxes(class_names, category_ids)
         elif ap_rule:
             self._boxes = _VocBoxes(class_names, iou_threshold, ap_rule)
-        self._confusion = ConfusionMatrix(len(class_names) + 1, ignore_label) if segment else None
-        self._images = self._masks = 0
+        if segment:
+            self._masks = _Masks(class_names, ignore_label)
+        self._parts = [part for part in (self._boxes, self._masks) if part]
+        self._images = 0
 
     def add(self, example, prediction):
         """Count one picture, an item of `engine.predictions`.
@@ -59,11 +60,8 @@ class Evaluation:
         """
         self._images += 1
         try:
-            if self._boxes:
-                self._boxes.add(example, prediction)
-            if self._confusion and example[keys.HAS_MASK]:
-                self._masks += 1
-                self._confusion.add(decode_mask(example), prediction[keys.SEMANTIC_CLASSES])
+            for part in self._parts:
+                part.add(example, prediction)
         except ValueError as error:
             raise ValueError(f"{example[keys.FILENAME].decode()}: {error}") from None
 
@@ -72,17 +70,13 @@ class Evaluation:
 
         `images` and `images_with_masks`, counts; with detection `map` and `ap` by class, by
         COCO's rule (mean over IoU .50 to .95) also `ap50` by class, `coco` (its twelve numbers)
-        and `by_size` ("AP" and "AR", by size and IoU); with segmentation `iou` by class, `miou`
-        and `pixel_accuracy`.
+        and `by_size` ("AP" and "AR", by size and IoU); with segmentation `iou` by class and the
+        four scores of `ConfusionMatrix`: `pixel_accuracy`, `mean_accuracy`, `miou`,
+        `frequency_weighted_iou`.
         """
-        answer = {"images": self._images, "images_with_masks": self._masks}
-        if self._boxes:
-            answer.update(self._boxes.scores())
-        if self._confusion:
-            names = ("background", *self._class_names)
-            answer["iou"] = _by_name(names, self._confusion.iou())
-            answer["miou"] = _number(self._confusion.mean_iou())
-            answer["pixel_accuracy"] = _number(self._confusion.pixel_accuracy())
+        answer = {"images": self._images, "images_with_masks": 0}
+        for part in self._parts:
+            answer.update(part.scores())
         return answer
 
     def coco_results(self):
@@ -139,6 +133,31 @@ class _CocoBoxes:
                 kind: {size: _by_name(levels, values) for size, values in sizes.items()}
                 for kind, sizes in by_size.items()
             },
+        }
+
+
+class _Masks:
+    """Segmentation scores, of the pictures that have masks."""
+
+    def __init__(self, class_names, ignore_label):
+        self._names = ("background", *class_names)
+        self._confusion = ConfusionMatrix(len(self._names), ignore_label)
+        self._images = 0
+
+    def add(self, example, prediction):
+        if example[keys.HAS_MASK]:
+            self._images += 1
+            self._confusion.add(decode_mask(example), prediction[keys.SEMANTIC_CLASSES])
+
+    def scores(self):
+        confusion = self._confusion
+        return {
+            "images_with_masks": self._images,
+            "iou": _by_name(self._names, confusion.iou()),
+            "pixel_accuracy": _number(confusion.pixel_accuracy()),
+            "mean_accuracy": _number(confusion.mean_accuracy()),
+            "miou": _number(confusion.mean_iou()),
+            "frequency_weighted_iou": _number(confusion.frequency_weighted_iou()),
         }
 
 

@@ -8,28 +8,44 @@ NO_MASKS = "not computed: no masks"
 
 
 def tables(scores):
-    """The AP and the IoU tables of `Evaluation.scores`, as text."""
-    texts = []
+    """The tables of `Evaluation.scores`, as text: each class, then the scores of all together."""
+    return "\n\n".join([*_box_tables(scores), *_mask_tables(scores)])
+
+
+def _box_tables(scores):
     if "coco" in scores:
-        texts += [_table([scores["coco"].values()], scores["coco"]), _size_table(scores["by_size"])]
         columns = zip(scores["ap"].items(), scores["ap50"].values())
         rows = [(*of_class, ap50) for of_class, ap50 in columns]
         mean = ("mean", scores["coco"]["AP"], scores["coco"]["AP50"])
-        texts.append(_table([*rows, mean], ("class", "AP", "AP50")))
+        yield _table([scores["coco"].values()], scores["coco"])
+        yield _size_table(scores["by_size"])
+        yield _table([*rows, mean], ("class", "AP", "AP50"))
     elif "ap" in scores:
-        texts.append(_table([*scores["ap"].items(), ("mean", scores["map"])], ("class", "AP")))
-    if "iou" in scores and scores["miou"] is None:
-        texts.append(f"mIoU: {NO_MASKS}")
-    elif "iou" in scores:
-        texts.append(_table([*scores["iou"].items(), ("mean", scores["miou"])], ("class", "IoU")))
-    return "\n\n".join(texts)
+        yield _table([*scores["ap"].items(), ("mean", scores["map"])], ("class", "AP"))
+
+
+def _mask_tables(scores):
+    if "iou" not in scores:
+        return
+    if scores["miou"] is None:
+        yield f"mIoU: {NO_MASKS}"
+        return
+    yield _table([*scores["iou"].items(), ("mean", scores["miou"])], ("class", "IoU"))
+    rows = [
+        ("pixel accuracy", scores["pixel_accuracy"]),
+        ("mean accuracy", scores["mean_accuracy"]),
+        ("mean IoU", scores["miou"]),
+        ("frequency-weighted IoU", scores["frequency_weighted_iou"]),
+    ]
+    yield _table(rows, ("segmentation", "score"))
 
 
 def scalars(scores, iou_threshold):
-    """Scores under the names that TensorBoard has them by in other programs, dict name -> float.
+    """Scores under the names that TensorBoard has them by, dict name -> float.
 
-    `iou_threshold`: the one of VOC's rules. Names: those of the Object Detection API's
-    `coco_evaluation.py` and `object_detection_evaluation.py`. What is not computed is left out.
+    `iou_threshold`: the one of VOC's rules. Names for detection: those of the Object Detection
+    API's `coco_evaluation.py` and `object_detection_evaluation.py`. What is not computed is left
+    out.
     """
     if "coco" in scores:
         found = {_COCO_SCALARS[name]: value for name, value in scores["coco"].items()}
@@ -39,9 +55,16 @@ def scalars(scores, iou_threshold):
         found = {f"PascalBoxes_Precision/mAP{level}": scores.get("map")}
         by_class = f"PascalBoxes_PerformanceByCategory/AP{level}/"
     found.update({by_class + name: value for name, value in scores.get("ap", {}).items()})
-    found["segmentation/mIoU"] = scores.get("miou")
+    found.update({name: scores.get(key) for key, name in _SCALARS.items()})
     return {name: value for name, value in found.items() if value is not None}
 
+
+_SCALARS = {
+    "pixel_accuracy": "segmentation/pixel_accuracy",
+    "mean_accuracy": "segmentation/mean_accuracy",
+    "miou": "segmentation/mIoU",
+    "frequency_weighted_iou": "segmentation/frequency_weighted_IoU",
+}
 
 _COCO_SCALARS = {
     "AP": "DetectionBoxes_Precision/mAP",

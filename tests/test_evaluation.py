@@ -82,6 +82,8 @@ def test_scores_of_two_pictures_by_hand():
     assert found["iou"] == {"background": 0.5, "cat": 0.5, "dog": 1.0}
     assert found["miou"] == pytest.approx(2 / 3)
     assert found["pixel_accuracy"] == pytest.approx(6 / 7)
+    assert found["mean_accuracy"] == pytest.approx((1 / 2 + 1 + 1) / 3)
+    assert found["frequency_weighted_iou"] == pytest.approx((2 / 2 + 1 / 2 + 4 * 1) / 7)
     assert (found["images"], found["images_with_masks"]) == (2, 2)
 
 
@@ -95,7 +97,8 @@ def test_a_difficult_object_neither_helps_nor_hurts(found_it):
 
 def test_without_masks_there_is_no_miou_anywhere():
     found = scored([(example([CAT_BOX], [1]), prediction([CAT_BOX], [1.0], [1]))])
-    assert found["miou"] is None and found["pixel_accuracy"] is None
+    names = ("pixel_accuracy", "mean_accuracy", "miou", "frequency_weighted_iou")
+    assert [found[name] for name in names] == [None] * 4
     assert "mIoU: not computed: no masks" in evaluation.tables(found)
     json.dumps(found, allow_nan=False)
 
@@ -124,6 +127,36 @@ def test_the_tables_have_a_row_for_each_class_and_the_mean():
         "| dog     | -     |",
         "| mean    | 1.000 |",
     ]
+
+
+def test_the_four_scores_of_segmentation_stand_below_the_classes():
+    """3 of 4 pixels are right; IoU: background 2 of 3, cat 1 of 2, a dog in neither."""
+    pair = (
+        example([], [], mask=[[0, 0], [1, 1]]),
+        prediction(class_map=np.array([[0, 0], [0, 1]])),
+    )
+    found = scored([pair], rule=None)
+    assert evaluation.tables(found).splitlines() == [
+        "| class      |   IoU |",
+        "|------------+-------|",
+        "| background | 0.667 |",
+        "| cat        | 0.500 |",
+        "| dog        | -     |",
+        "| mean       | 0.583 |",
+        "",
+        "| segmentation           |   score |",
+        "|------------------------+---------|",
+        "| pixel accuracy         |   0.750 |",
+        "| mean accuracy          |   0.750 |",
+        "| mean IoU               |   0.583 |",
+        "| frequency-weighted IoU |   0.583 |",
+    ]
+    assert evaluation.scalars(found, 0.5) == {
+        "segmentation/pixel_accuracy": 0.75,
+        "segmentation/mean_accuracy": 0.75,
+        "segmentation/mIoU": pytest.approx(7 / 12),
+        "segmentation/frequency_weighted_IoU": pytest.approx((2 * 2 / 3 + 2 * 1 / 2) / 4),
+    }
 
 
 def test_by_cocos_rule_the_twelve_numbers_and_every_table_by_hand():
