@@ -6,6 +6,7 @@ from blitznet import keys
 from blitznet.evaluation_pictures import draw, pictures
 from blitznet.evaluation_tables import scalars, tables
 from blitznet.examples import decode_mask, ground_truth, image_id, without_padding
+from blitznet.metrics.borders import check_radius, near_border
 from blitznet.metrics.coco_ap import IOU_THRESHOLDS, CocoAP
 from blitznet.metrics.confusion import ConfusionMatrix
 from blitznet.metrics.voc_ap import VocAP
@@ -32,6 +33,10 @@ class Evaluation:
       segment: whether class maps are compared with masks.
       ignore_label: the masks' value for pixels that do not count.
       category_ids: by COCO's rule, the data set's own id of each class; 1..C-1 for None.
+      border: if above 0, class maps are compared also within so many pixels of the masks' borders
+        alone: see `metrics.borders.near_border`.
+
+    Raises ValueError for a border that is no whole number of pixels, or without class maps.
     """
 
     def __init__(
@@ -42,6 +47,8 @@ class Evaluation:
         segment,
         ignore_label=255,
         category_ids=None,
+        *,
+        border=0,
     ):
         self._boxes = self._masks = None
         if ap_rule == "coco":
@@ -49,7 +56,9 @@ class Evaluation:
         elif ap_rule:
             self._boxes = _VocBoxes(class_names, iou_threshold, ap_rule)
         if segment:
-            self._masks = _Masks(class_names, ignore_label)
+            self._masks = _Masks(class_names, ignore_label, border)
+        elif border:
+            raise ValueError(f"border is {border}, and no class maps are compared")
         self._parts = [part for part in (self._boxes, self._masks) if part]
         self._images = 0
 
@@ -72,7 +81,8 @@ class Evaluation:
         COCO's rule (mean over IoU .50 to .95) also `ap50` by class, `coco` (its twelve numbers)
         and `by_size` ("AP" and "AR", by size and IoU); with segmentation `iou` by class and the
         four scores of `ConfusionMatrix`: `pixel_accuracy`, `mean_accuracy`, `miou`,
-        `frequency_weighted_iou`.
+        `frequency_weighted_iou`; of the pixels near borders `border_iou` by class and
+        `border_miou`, with `border`, how near in pixels.
         """
         answer = {"images": self._images, "images_with_masks": 0}
         for part in self._parts:
@@ -139,19 +149,29 @@ class _CocoBoxes:
 class _Masks:
     """Segmentation scores, of the pictures that have masks."""
 
-    def __init__(self, class_names, ignore_label):
+    def __init__(self, class_names, ignore_label, border):
         self._names = ("background", *class_names)
         self._confusion = ConfusionMatrix(len(self._names), ignore_label)
+        self._border = border
+        self._near = None
+        if border:
+            check_radius(border)
+            self._near = ConfusionMatrix(len(self._names), ignore_label)
         self._images = 0
 
     def add(self, example, prediction):
-        if example[keys.HAS_MASK]:
-            self._images += 1
-            self._confusion.add(decode_mask(example), prediction[keys.SEMANTIC_CLASSES])
+        if not example[keys.HAS_MASK]:
+            return
+        mask, found = decode_mask(example), prediction[keys.SEMANTIC_CLASSES]
+        self._images += 1
+        self._confusion.add(mask, found)
+        if self._near:
+            near = near_border(mask, self._border)
+            self._near.add(mask[near], found[near])
 
     def scores(self):
         confusion = self._confusion
-        return {
+        answer = {
             "images_with_masks": self._images,
             "iou": _by_name(self._names, confusion.iou()),
             "pixel_accuracy": _number(confusion.pixel_accuracy()),
@@ -159,6 +179,11 @@ class _Masks:
             "miou": _number(confusion.mean_iou()),
             "frequency_weighted_iou": _number(confusion.frequency_weighted_iou()),
         }
+        if self._near:
+            answer["border"] = self._border
+            answer["border_iou"] = _by_name(self._names, self._near.iou())
+            answer["border_miou"] = _number(self._near.mean_iou())
+        return answer
 
 
 def _by_name(names, values):

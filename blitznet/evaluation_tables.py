@@ -37,6 +37,8 @@ def _mask_tables(scores):
         ("mean IoU", scores["miou"]),
         ("frequency-weighted IoU", scores["frequency_weighted_iou"]),
     ]
+    if "border" in scores:
+        rows.append((f"mean IoU within {scores['border']} px of borders", scores["border_miou"]))
     yield _table(rows, ("segmentation", "score"))
 
 
@@ -56,6 +58,8 @@ def scalars(scores, iou_threshold):
         by_class = f"PascalBoxes_PerformanceByCategory/AP{level}/"
     found.update({by_class + name: value for name, value in scores.get("ap", {}).items()})
     found.update({name: scores.get(key) for key, name in _SCALARS.items()})
+    if "border" in scores:
+        found[f"segmentation/border_mIoU@{scores['border']}px"] = scores["border_miou"]
     return {name: value for name, value in found.items() if value is not None}
 
 

@@ -16,51 +16,8 @@ from blitznet.metrics.coco_ap import NUMBERS
 from datasets import records
 from datasets.pipeline import evaluation_dataset
 from datasets.record_sets import CocoSet
+from evaluation_cases import CAT_BOX, DOG_BOX, example, png, prediction, scored
 from tools import encode_coco
-
-CAT_BOX, DOG_BOX = [0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0]
-
-
-def png(array):
-    file = io.BytesIO()
-    Image.fromarray(np.asarray(array, np.uint8)).save(file, "PNG")
-    return file.getvalue()
-
-
-def example(boxes, labels, difficult=None, mask=None, padding=2, crowd=None, source_id=b"1"):
-    """As `engine.predictions` gives it: padded with label 0 to the batch's longest list."""
-    count = len(labels)
-    sides = np.reshape(boxes, (-1, 4))[:, 2:] - np.reshape(boxes, (-1, 4))[:, :2]
-    return {
-        keys.HEIGHT: 100,
-        keys.WIDTH: 200,
-        keys.SOURCE_ID: source_id,
-        keys.FILENAME: b"cat.jpg",
-        keys.IS_CROWD: np.array([*(crowd or [False] * count), *[False] * padding]),
-        keys.AREA: np.array([*(2e4 * sides.prod(axis=1)), *[0.0] * padding], np.float32),
-        keys.BOXES: np.concatenate([np.reshape(boxes, (-1, 4)), np.zeros((padding, 4))]),
-        keys.LABELS: np.array([*labels, *[0] * padding]),
-        keys.DIFFICULT: np.array([*(difficult or [False] * count), *[False] * padding]),
-        keys.HAS_MASK: mask is not None,
-        keys.ENCODED_MASK: b"" if mask is None else png(mask),
-        keys.ENCODED_IMAGE: png(np.zeros((2, 2, 3))),
-    }
-
-
-def prediction(boxes=(), scores=(), classes=(), class_map=None):
-    return {
-        keys.DETECTION_BOXES: np.reshape(boxes, (-1, 4)),
-        keys.DETECTION_SCORES: np.array(scores, float),
-        keys.DETECTION_CLASSES: np.array(classes, int),
-        keys.SEMANTIC_CLASSES: np.zeros((2, 2), np.uint8) if class_map is None else class_map,
-    }
-
-
-def scored(pairs, rule="voc12", segment=True):
-    meter = evaluation.Evaluation(("cat", "dog"), rule, 0.5, segment)
-    for pair in pairs:
-        meter.add(*pair)
-    return meter.scores()
 
 
 def test_scores_of_two_pictures_by_hand():
@@ -95,21 +52,6 @@ def test_a_difficult_object_neither_helps_nor_hurts(found_it):
     assert scored([(picture, prediction(boxes, scores, [1] * len(boxes)))])["map"] == 1.0
 
 
-def test_without_masks_there_is_no_miou_anywhere():
-    found = scored([(example([CAT_BOX], [1]), prediction([CAT_BOX], [1.0], [1]))])
-    names = ("pixel_accuracy", "mean_accuracy", "miou", "frequency_weighted_iou")
-    assert [found[name] for name in names] == [None] * 4
-    assert "mIoU: not computed: no masks" in evaluation.tables(found)
-    json.dumps(found, allow_nan=False)
-
-
-def test_pictures_without_mask_do_not_count_among_others():
-    masked = (example([], [], mask=np.ones((2, 2))), prediction(class_map=np.ones((2, 2), int)))
-    found = scored([masked, (example([], []), prediction(class_map=np.full((2, 2), 2)))])
-    assert (found["miou"], found["images"], found["images_with_masks"]) == (1.0, 2, 1)
-    assert found["map"] is None, "no object: no average precision"
-
-
 @pytest.mark.parametrize(("rule", "segment"), [(None, True), ("voc07", False)])
 def test_one_task_alone_has_its_scores_alone(rule, segment):
     found = scored([(example([CAT_BOX], [1], mask=np.zeros((2, 2))), prediction())], rule, segment)
@@ -127,36 +69,6 @@ def test_the_tables_have_a_row_for_each_class_and_the_mean():
         "| dog     | -     |",
         "| mean    | 1.000 |",
     ]
-
-
-def test_the_four_scores_of_segmentation_stand_below_the_classes():
-    """3 of 4 pixels are right; IoU: background 2 of 3, cat 1 of 2, a dog in neither."""
-    pair = (
-        example([], [], mask=[[0, 0], [1, 1]]),
-        prediction(class_map=np.array([[0, 0], [0, 1]])),
-    )
-    found = scored([pair], rule=None)
-    assert evaluation.tables(found).splitlines() == [
-        "| class      |   IoU |",
-        "|------------+-------|",
-        "| background | 0.667 |",
-        "| cat        | 0.500 |",
-        "| dog        | -     |",
-        "| mean       | 0.583 |",
-        "",
-        "| segmentation           |   score |",
-        "|------------------------+---------|",
-        "| pixel accuracy         |   0.750 |",
-        "| mean accuracy          |   0.750 |",
-        "| mean IoU               |   0.583 |",
-        "| frequency-weighted IoU |   0.583 |",
-    ]
-    assert evaluation.scalars(found, 0.5) == {
-        "segmentation/pixel_accuracy": 0.75,
-        "segmentation/mean_accuracy": 0.75,
-        "segmentation/mIoU": pytest.approx(7 / 12),
-        "segmentation/frequency_weighted_IoU": pytest.approx((2 * 2 / 3 + 2 * 1 / 2) / 4),
-    }
 
 
 def test_by_cocos_rule_the_twelve_numbers_and_every_table_by_hand():
