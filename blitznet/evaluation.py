@@ -7,6 +7,7 @@ from blitznet.evaluation_pictures import draw, pictures
 from blitznet.evaluation_tables import scalars, tables
 from blitznet.examples import decode_mask, ground_truth, image_id, without_padding
 from blitznet.metrics.borders import check_radius, near_border
+from blitznet.metrics.classification import TopK
 from blitznet.metrics.coco_ap import IOU_THRESHOLDS, CocoAP
 from blitznet.metrics.confusion import ConfusionMatrix
 from blitznet.metrics.voc_ap import VocAP
@@ -27,7 +28,7 @@ class Evaluation:
     """Collects `engine.predictions` picture by picture; `scores` sums up.
 
     Args:
-      class_names: names of the classes 1..C-1.
+      class_names: names of the classes 1..C-1; of all N classes where pictures are classified.
       ap_rule: "voc07", "voc12" or "coco"; None leaves detection out.
       iou_threshold: by VOC's rules a detection is right above this IoU; COCO's has its own.
       segment: whether class maps are compared with masks.
@@ -35,8 +36,10 @@ class Evaluation:
       category_ids: by COCO's rule, the data set's own id of each class; 1..C-1 for None.
       border: if above 0, class maps are compared also within so many pixels of the masks' borders
         alone: see `metrics.borders.near_border`.
+      classify: whether whole pictures are classified; then neither detection nor class maps.
 
-    Raises ValueError for a border that is no whole number of pixels, or without class maps.
+    Raises ValueError for a border that is no whole number of pixels, or without class maps, and
+    for `classify` together with other tasks, whose classes have a background.
     """
 
     def __init__(
@@ -49,8 +52,11 @@ class Evaluation:
         category_ids=None,
         *,
         border=0,
+        classify=False,
     ):
-        self._boxes = self._masks = None
+        if classify and (ap_rule or segment):
+            raise ValueError("pictures are classified alone, without detection and class maps")
+        self._boxes = self._masks = self._classes = None
         if ap_rule == "coco":
             self._boxes = _CocoBoxes(class_names, category_ids)
         elif ap_rule:
@@ -59,7 +65,9 @@ class Evaluation:
             self._masks = _Masks(class_names, ignore_label, border)
         elif border:
             raise ValueError(f"border is {border}, and no class maps are compared")
-        self._parts = [part for part in (self._boxes, self._masks) if part]
+        if classify:
+            self._classes = _Classes(class_names)
+        self._parts = [part for part in (self._boxes, self._masks, self._classes) if part]
         self._images = 0
 
     def add(self, example, prediction):
@@ -82,7 +90,8 @@ class Evaluation:
         and `by_size` ("AP" and "AR", by size and IoU); with segmentation `iou` by class and the
         four scores of `ConfusionMatrix`: `pixel_accuracy`, `mean_accuracy`, `miou`,
         `frequency_weighted_iou`; of the pixels near borders `border_iou` by class and
-        `border_miou`, with `border`, how near in pixels.
+        `border_miou`, with `border`, how near in pixels; with classification `top1` and `top5`
+        of all pictures (of fewer than five classes `top5` is 1) and `top1_by_class`.
         """
         answer = {"images": self._images, "images_with_masks": 0}
         for part in self._parts:
@@ -184,6 +193,24 @@ class _Masks:
             answer["border_iou"] = _by_name(self._names, self._near.iou())
             answer["border_miou"] = _number(self._near.mean_iou())
         return answer
+
+
+class _Classes:
+    """Scores of whole pictures' classes."""
+
+    def __init__(self, class_names):
+        self._names = class_names
+        self._meter = TopK(len(class_names))
+
+    def add(self, example, prediction):
+        self._meter.add(example[keys.CLASS_LABEL], prediction[keys.CLASS_LOGITS])
+
+    def scores(self):
+        return {
+            "top1": _number(self._meter.accuracy(1)),
+            "top5": _number(self._meter.accuracy(5)),
+            "top1_by_class": _by_name(self._names, self._meter.accuracy_by_class(1)),
+        }
 
 
 def _by_name(names, values):

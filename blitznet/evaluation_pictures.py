@@ -10,9 +10,18 @@ from blitznet.examples import decode_mask, without_padding
 
 
 def draw(example, prediction, class_names):
-    """uint8 `[H, W, 3]`: ground truth beside prediction, boxes and class maps on the picture."""
+    """uint8 `[H, W, 3]`: ground truth beside prediction, boxes and class maps on the picture.
+
+    Of a picture that is classified: it under its class's name, beside the likeliest ones'.
+    `class_names` as `Evaluation` has them.
+    """
     image = Image.open(io.BytesIO(example[keys.ENCODED_IMAGE])).convert("RGB")
     truth = predicted = np.asarray(image)
+    if keys.CLASS_LOGITS in prediction:
+        probabilities = _softmax(prediction[keys.CLASS_LOGITS])
+        return visualize.name_classes(
+            truth, probabilities, class_names, int(example[keys.CLASS_LABEL])
+        )
     classes = len(class_names) + 1
     if example[keys.HAS_MASK]:
         truth = visualize.overlay_classes(truth, decode_mask(example), classes)
@@ -45,6 +54,11 @@ def pictures(example, prediction, class_names):
     files = {".png": panel.getvalue()}
     if keys.SEMANTIC_CLASSES in prediction:
         files["-classes.png"] = visualize.palette_png(prediction[keys.SEMANTIC_CLASSES])
-    if example[keys.HAS_MASK]:
+    if example.get(keys.HAS_MASK):
         files["-true-classes.png"] = visualize.palette_png(decode_mask(example))
     return files
+
+
+def _softmax(logits):
+    powers = np.exp(logits - np.max(logits))
+    return powers / powers.sum()

@@ -9,7 +9,8 @@ NO_MASKS = "not computed: no masks"
 
 def tables(scores):
     """The tables of `Evaluation.scores`, as text: each class, then the scores of all together."""
-    return "\n\n".join([*_box_tables(scores), *_mask_tables(scores)])
+    found = [*_box_tables(scores), *_mask_tables(scores), *_class_tables(scores)]
+    return "\n\n".join(found)
 
 
 def _box_tables(scores):
@@ -42,6 +43,13 @@ def _mask_tables(scores):
     yield _table(rows, ("segmentation", "score"))
 
 
+def _class_tables(scores):
+    if "top1" in scores:
+        yield _table(scores["top1_by_class"].items(), ("class", "top-1"))
+        rows = [("top-1", scores["top1"]), ("top-5", scores["top5"])]
+        yield _table(rows, ("classification", "score"))
+
+
 def scalars(scores, iou_threshold):
     """Scores under the names that TensorBoard has them by, dict name -> float.
 
@@ -68,6 +76,8 @@ _SCALARS = {
     "mean_accuracy": "segmentation/mean_accuracy",
     "miou": "segmentation/mIoU",
     "frequency_weighted_iou": "segmentation/frequency_weighted_IoU",
+    "top1": "classification/top1",
+    "top5": "classification/top5",
 }
 
 _COCO_SCALARS = {
