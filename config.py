@@ -480,6 +480,8 @@ def training_config(args):
     _check_own_records(training.inputs, training.inputs.train_records, "--train_records")
     if training.arch == "blitznet":
         _check_blitznet(training.model)
+    if training.arch == "classifier":
+        trunks.check_projection(training.model.trunk, training.model.dilated_projection)
     _check_tasks(archs.tasks(training.shape), training.inputs, training.optim)
     _check_biases(training.optim)
     if list(training.optim.lr_decay) != sorted(set(training.optim.lr_decay)):
@@ -499,7 +501,12 @@ def _check_blitznet(model):
     if model.top_fm % 4:
         raise ValueError(f"--top_fm must be a multiple of 4, got {model.top_fm}")
     trunks.check_fits(
-        model.trunk, model.image_size, x4=model.x4, head=model.head, det_kernel=model.det_kernel
+        model.trunk,
+        model.image_size,
+        model.dilated_projection,
+        x4=model.x4,
+        head=model.head,
+        det_kernel=model.det_kernel,
     )
     if not model.detect and model.class_loss != ModelConfig.class_loss:
         raise ValueError("--class_loss is of detection, which --segment leaves out")

@@ -86,7 +86,7 @@ class FoldedConv:
         make = functools.partial(self._stand_in, [name], relu=activation == "relu")
         return _Plain(name, functools.cache(make))
 
-    def norm(self, x, filters, kernel, name, stride=1, relu=True, padding="same"):
+    def norm(self, x, filters, kernel, name, stride=1, relu=True, padding="same", dilation=1):
         """The trained convolution of this name and the batch norm behind it, applied to `x`."""
         return self._stand_in([name], f"{name}_bn", relu=relu)(x)
 
