@@ -8,7 +8,8 @@ from tensorflow import keras
 import toy_detnet
 import toy_vgg
 from blitznet import build_model, inference
-from blitznet.models.blitznet import segmentation_side, source_sides
+from blitznet.archs import segmentation_side
+from blitznet.models.blitznet import source_sides
 from blitznet.variables import variables_by_path
 from random_weights import give_random_weights
 

@@ -6,8 +6,9 @@ import tensorflow as tf
 
 import golden
 from blitznet import build_model, keys, runs
+from blitznet.archs import segmentation_side
 from blitznet.convert.tf1_blitznet import assign, network_names, tf1_name
-from blitznet.models.blitznet import segmentation_side, source_sides
+from blitznet.models.blitznet import source_sides
 from blitznet.priors import PRIORS_PER_CELL
 from blitznet.trunks import NAMES, get_trunk
 from blitznet.variables import variables_by_path

@@ -129,13 +129,6 @@ def source_sides(model):
     return tuple(sorted(sides, reverse=True))
 
 
-def segmentation_side(model):
-    """Side of the segmentation logits of a built model; None if it does not segment."""
-    if not any(layer.name == keys.SEGMENTATION for layer in model.layers):
-        return None
-    return model.get_layer(keys.SEGMENTATION).output.shape[1]
-
-
 def _check(num_classes, image_size, detect, segment, top_fm):
     if not (detect or segment):
         raise ValueError("nothing to build: set detect, segment or both")

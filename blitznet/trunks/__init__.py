@@ -1,4 +1,7 @@
-"""Registry of trunks: name -> `Trunk`, imported when it is asked for (names need no TensorFlow)."""
+"""Registries of trunks: name -> `Trunk` of BlitzNet, name -> `FcnTrunk`.
+
+One is imported when it is asked for: names need no TensorFlow.
+"""
 
 import importlib
 from dataclasses import dataclass
@@ -19,6 +22,14 @@ NAMES = tuple(BUILDERS)
 CLASSIFIERS = ("resnet50", "resnet18", "resnet18_half", "detnet59")
 # Those with dilated units.
 _DILATED = ("detnet59",)
+
+FCN_BUILDERS = {
+    "vgg16": "blitznet.trunks.vgg:FCN_VGG16",
+    "vgg16_quarter": "blitznet.trunks.vgg:FCN_VGG16_QUARTER",
+    "alexnet": "blitznet.trunks.alexnet:ALEXNET",
+}
+
+FCN_NAMES = tuple(FCN_BUILDERS)
 
 
 @dataclass(frozen=True)
@@ -51,6 +62,24 @@ class Trunk:
 
 
 @dataclass(frozen=True)
+class FcnTrunk:
+    """A classifier as FCNs have it: its dense layers are convolutions, and maps keep any size.
+
+    Attributes:
+      features: `(images [B, H, W, 3] in [0, 1], Conv, grids.Geometry) -> {name: map}`, the maps of
+        `skips` and "fc7", of stride 32.
+      grids: `grids.Geometry -> {name: grids.Grid}` of the same maps at least.
+      skips: names of the maps of stride 16 and of stride 8.
+      kernel: factor -> side of the kernel that enlarges a score map by it.
+    """
+
+    features: Callable
+    grids: Callable
+    skips: tuple[str, str]
+    kernel: Callable
+
+
+@dataclass(frozen=True)
 class Limits:
     """What BlitzNet is defined for on a trunk.
 
@@ -78,12 +107,21 @@ def get_trunk(name, dilated_projection="conv"):
     Raises:
       ValueError: there is no such trunk, or no such version of it; says what there is.
     """
-    if name not in BUILDERS:
-        raise ValueError(f"unknown trunk {name!r}: choose one of {', '.join(NAMES)}")
+    trunk = _imported(BUILDERS, "trunk", name)
     check_projection(name, dilated_projection)
-    module, attribute = BUILDERS[name].split(":")
-    trunk = getattr(importlib.import_module(module), attribute)
     return trunk if dilated_projection == "conv" else trunk.unprojected
+
+
+def get_fcn_trunk(name):
+    """The `FcnTrunk` called `name`; ValueError with the valid names for any other."""
+    return _imported(FCN_BUILDERS, "trunk of an FCN", name)
+
+
+def _imported(builders, kind, name):
+    if name not in builders:
+        raise ValueError(f"unknown {kind} {name!r}: choose one of {', '.join(builders)}")
+    module, attribute = builders[name].split(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def check_projection(name, dilated_projection):
