@@ -62,6 +62,8 @@ def load(file, trunk, model):
     read = _read_keras if Path(file).is_file() and h5py.is_hdf5(file) else _read_tf1
     try:
         values = read(file, trunk, model)
+        if _has_small_fully_connected(in_trunk):
+            values = keras_applications.subsample_fully_connected(values)
         _check_shapes(in_trunk, values)
     except ValueError as error:
         raise ValueError(f"{file} does not fit the trunk {trunk}: {error}") from None
@@ -84,6 +86,11 @@ def _trunk_variables(trunk, model):
     layers = keras_applications.layer_names(trunk)
     variables = variables_by_path(model).items()
     return {p: v for p, v in variables if p.split("/")[0].replace("_bn", "") in layers}
+
+
+def _has_small_fully_connected(variables):
+    """Whether a trunk's fc6 is SSD's, 3 x 3 cells wide, and not VGG-16's whole one of 7 x 7."""
+    return "fc6/kernel" in variables and tuple(variables["fc6/kernel"].shape[:2]) == (3, 3)
 
 
 def _read_keras(file, trunk, model):
@@ -130,7 +137,7 @@ def _read_tf1(file, trunk, model):
         raise ValueError(f"{len(missing)} variables are missing: {', '.join(missing[:8])}")
     if means:
         values = keras_applications.of_rgb(values, means[0])
-    return keras_applications.subsample_fully_connected(values)
+    return values
 
 
 def _check_shapes(variables, values):
