@@ -90,6 +90,10 @@ class FoldedConv:
         """The trained convolution of this name and the batch norm behind it, applied to `x`."""
         return self._stand_in([name], f"{name}_bn", relu=relu)(x)
 
+    def dropout(self, x, rate, name):
+        """`x`, since nothing is left out after training."""
+        return x
+
     def side_by_side(self, maps, layers, name):
         """What each of several convolutions without activation answers for `maps`, as a list."""
         return self._stand_in([layer.name for layer in layers], name=name)(maps)

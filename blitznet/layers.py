@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
+from blitznet.dropout import Dropout
 from blitznet.imaging import MEAN_RGB, legacy_resize
 
 
@@ -192,6 +193,10 @@ class Conv:
             name=f"{name}_bn",
         )(x)
         return keras.layers.ReLU(name=f"{name}_relu")(x) if relu else x
+
+    def dropout(self, x, rate, name):
+        """`x`, in training without a share `rate` of its numbers."""
+        return Dropout(rate, name=name)(x)
 
     def side_by_side(self, maps, layers, name):
         """What each of several layers, convolutions without activation, answers for `maps`.

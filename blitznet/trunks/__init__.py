@@ -1,4 +1,7 @@
-"""Registry of trunks: name -> `Trunk`, imported when it is asked for (names need no TensorFlow)."""
+"""Registries of trunks: name -> `Trunk` of BlitzNet, name -> `FcnTrunk`.
+
+One is imported when it is asked for: names need no TensorFlow.
+"""
 
 import importlib
 from dataclasses import dataclass
@@ -12,6 +15,14 @@ BUILDERS = {
 }
 
 NAMES = tuple(BUILDERS)
+
+FCN_BUILDERS = {
+    "vgg16": "blitznet.trunks.vgg:FCN_VGG16",
+    "vgg16_quarter": "blitznet.trunks.vgg:FCN_VGG16_QUARTER",
+    "alexnet": "blitznet.trunks.alexnet:ALEXNET",
+}
+
+FCN_NAMES = tuple(FCN_BUILDERS)
 
 
 @dataclass(frozen=True)
@@ -39,6 +50,24 @@ class Trunk:
 
 
 @dataclass(frozen=True)
+class FcnTrunk:
+    """A classifier as FCNs have it: its dense layers are convolutions, and maps keep any size.
+
+    Attributes:
+      features: `(images [B, H, W, 3] in [0, 1], Conv, grids.Geometry) -> {name: map}`, the maps of
+        `skips` and "fc7", of stride 32.
+      grids: `grids.Geometry -> {name: grids.Grid}` of the same maps at least.
+      skips: names of the maps of stride 16 and of stride 8.
+      kernel: factor -> side of the kernel that enlarges a score map by it.
+    """
+
+    features: Callable
+    grids: Callable
+    skips: tuple[str, str]
+    kernel: Callable
+
+
+@dataclass(frozen=True)
 class Limits:
     """What BlitzNet is defined for on a trunk.
 
@@ -58,9 +87,18 @@ _LIMITS = {"vgg16": Limits(272, 511, {"x4": False, "head": "nonshared", "det_ker
 
 def get_trunk(name):
     """The `Trunk` called `name`; ValueError with the valid names for any other."""
-    if name not in BUILDERS:
-        raise ValueError(f"unknown trunk {name!r}: choose one of {', '.join(NAMES)}")
-    module, attribute = BUILDERS[name].split(":")
+    return _imported(BUILDERS, "trunk", name)
+
+
+def get_fcn_trunk(name):
+    """The `FcnTrunk` called `name`; ValueError with the valid names for any other."""
+    return _imported(FCN_BUILDERS, "trunk of an FCN", name)
+
+
+def _imported(builders, kind, name):
+    if name not in builders:
+        raise ValueError(f"unknown {kind} {name!r}: choose one of {', '.join(builders)}")
+    module, attribute = builders[name].split(":")
     return getattr(importlib.import_module(module), attribute)
 
 
