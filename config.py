@@ -8,79 +8,43 @@ import argparse
 import dataclasses
 from dataclasses import dataclass
 
-from blitznet import choices, trunks
+from blitznet import archs, choices, trunks
 from blitznet.postprocess.settings import DetectionSettings
 from datasets import catalog
+from tools.flags import presets
+from tools.flags.fields import (
+    COUNT,
+    NOT_NEGATIVE,
+    POSITIVE,
+    POSITIVE_INT,
+    SHARE,
+    add_flags,
+    address,
+    flag,
+    number_in,
+    pick,
+    run_name,
+)
+from tools.flags.network import (
+    ModelConfig,
+    NetworkConfig,
+    NetworkParser,
+    add_model_flags,
+    add_training_model_flags,
+    model_config,
+    tasks,
+)
 
-
-def number_in(low, high=None, kind=float, exclusive=False):
-    """An argparse type: a number from `low` to `high`, or above `low` if `exclusive`."""
-    what = "a whole number" if kind is int else "a number"
-
-    def parse(text):
-        try:
-            value = kind(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not {what}") from None
-        if value == float("inf"):
-            raise argparse.ArgumentTypeError(f"{text} is not finite")
-        above = value > low if exclusive else value >= low
-        if not above or (high is not None and value > high):
-            bound = f"above {low}" if exclusive else f"at least {low}"
-            bound += "" if high is None else f" and at most {high}"
-            raise argparse.ArgumentTypeError(f"{text} is out of range: expected {bound}")
-        return value
-
-    return parse
-
-
-def run_name(text):
-    """An argparse type: the name of a run's folder."""
-    if not text.strip():
-        raise argparse.ArgumentTypeError("a run needs a name")
-    return text
-
-
-def address(text):
-    """An argparse type: `HOST:PORT`."""
-    host, colon, port = text.rpartition(":")
-    if not (host and colon and port.isdecimal() and 0 < int(port) < 65536):
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, such as cpu1:5050")
-    return text
-
-
-_POSITIVE_INT = number_in(1, kind=int)
-_COUNT = number_in(0, kind=int)
-_POSITIVE = number_in(0, exclusive=True)
-_NOT_NEGATIVE = number_in(0)
-_SHARE = number_in(0, 1)
-
-
-def flag(default, help, type=None, metavar=None, **arguments):
-    """A dataclass field that is a flag too; `add_flags` reads its metadata.
-
-    Text in `choices` is not case-sensitive, True and False make a switch, a tuple takes any
-    number of values. Further `arguments` are those of `add_argument`.
-    """
-    arguments.update(help=help)
-    if isinstance(default, bool):
-        arguments.update(action="store_true", default=False)
-    elif isinstance(default, tuple):
-        arguments.update(type=type, metavar=metavar, nargs="*", default=list(default))
-    elif "choices" in arguments:
-        kind = str.lower if isinstance(default, str) else int
-        arguments.update(type=kind, default=default, help=f"{help} (default: {default})")
-    else:
-        note = "" if default is None else f" (default: {default})"
-        arguments.update(type=type, metavar=metavar, default=default, help=help + note)
-    return dataclasses.field(default=default, metadata=arguments)
-
-
-def add_flags(parser, settings, title=None, description=None):
-    """Add the flags that the dataclass `settings` declares itself, as a group with a `title`."""
-    group = parser.add_argument_group(title, description) if title else parser
-    for name in settings.__annotations__:
-        group.add_argument(f"--{name}", **settings.__dataclass_fields__[name].metadata)
+__all__ = [
+    "ModelConfig",
+    "NetworkConfig",
+    "add_flags",
+    "add_model_flags",
+    "model_config",
+    "number_in",
+    "pick",
+    "tasks",
+]
 
 
 def _and(names):
@@ -93,41 +57,6 @@ def _dataset_help():
     return (
         f"{', '.join(evaluated)}; for training also {', '.join(training_alone)}; any set of "
         f"records by its name, e.g. voc12-mine-seg; {catalog.CUSTOM} for records of your own"
-    )
-
-
-@dataclass(frozen=True)
-class NetworkConfig:
-    """Arguments of `blitznet.build_model` that shape the network."""
-
-    image_size: int = flag(300, "side of the square input in pixels", number_in(32, kind=int), "S")
-    trunk: str = flag("resnet50", "feature extractor", choices=trunks.NAMES)
-    x4: bool = flag(False, "finest source at stride 4 instead of 8")
-    detect: bool = flag(True, "detect; without --detect and --segment, both")
-    segment: bool = flag(True, "segment; without --detect and --segment, both")
-    head: str = flag(
-        "nonshared",
-        "detection convolutions for each source, or for all",
-        choices=("nonshared", "shared"),
-    )
-    resize: str = flag(
-        "bilinear", "how the upscale stream grows maps", choices=("bilinear", "nearest")
-    )
-    top_fm: int = flag(512, "depth of the upscale stream", _POSITIVE_INT, "N")
-    det_kernel: int = flag(3, "kernel side of the detection head", _POSITIVE_INT, "N")
-    n_base_channels: int = flag(64, "depth of segmentation sources", _POSITIVE_INT, "N")
-    seg_filter_size: int = flag(1, "kernel side on segmentation sources", choices=(1, 3))
-
-
-@dataclass(frozen=True)
-class ModelConfig(NetworkConfig):
-    """The network, and how its class logits are trained and read."""
-
-    class_loss: str = flag(
-        "softmax",
-        "softmax with hard negatives, or sigmoid focal loss; the run's detections are then read "
-        "by sigmoids too",
-        choices=choices.CLASS_LOSSES,
     )
 
 
@@ -159,14 +88,14 @@ class InputConfig(DataConfig):
         str,
         "FILE",
     )
-    batch_size: int = flag(32, "pictures of a step", _POSITIVE_INT, "N")
+    batch_size: int = flag(32, "pictures of a step", POSITIVE_INT, "N")
     augmentation: str = flag(
         "full",
         "colours, zoom-out, crop and flip, or resizing alone",
         choices=("full", "none"),
     )
-    zoomout_prob: float = flag(0.5, "probability of the zoom-out", _SHARE, "P")
-    seed: int = flag(0, "seed of weights and input", _COUNT, "N")
+    zoomout_prob: float = flag(0.5, "probability of the zoom-out", SHARE, "P")
+    seed: int = flag(0, "seed of weights and input", COUNT, "N")
     data_service: str = flag(
         None,
         "let the tf.data service there make the batches (tools.data_service starts one); with "
@@ -186,6 +115,12 @@ class OptimConfig:
         "smooth L1 of the offsets, or 1 - GIoU of the decoded boxes; giou needs tensorflow-addons",
         choices=choices.BOX_LOSSES,
     )
+    pixel_loss: str = flag(
+        "mean",
+        "cross-entropy of segmentation as the mean over a batch's pixels, or as the sum over a "
+        "picture's, averaged over the batch",
+        choices=choices.PIXEL_LOSSES,
+    )
     optimizer: str = flag(
         "adam",
         f"{_and(choices.DECOUPLED)} take weight decay out of the weights instead of adding it to "
@@ -196,20 +131,24 @@ class OptimConfig:
     lookahead: bool = flag(
         False, "step back half way to slow weights every 6 steps; needs tensorflow-addons"
     )
-    learning_rate: float = flag(1e-4, "rate after the warm-up", _POSITIVE, "X")
-    warmup_step: int = flag(
-        0, "last step at the warm-up rate, counted from 0: the first one always has it", _COUNT, "N"
+    momentum: float = flag(0.9, "of momentum, nesterov and sgdw", SHARE, "X")
+    bias_rate: float = flag(
+        1.0, "biases at X times the rate, of momentum and nesterov", POSITIVE, "X"
     )
-    warmup_lr: float = flag(1e-5, "rate until then", _POSITIVE, "X")
-    lr_decay: tuple = flag((), "steps after which the rate falls tenfold", _COUNT, "N")
+    learning_rate: float = flag(1e-4, "rate after the warm-up", POSITIVE, "X")
+    warmup_step: int = flag(
+        0, "last step at the warm-up rate, counted from 0: the first one always has it", COUNT, "N"
+    )
+    warmup_lr: float = flag(1e-5, "rate until then", POSITIVE, "X")
+    lr_decay: tuple = flag((), "steps after which the rate falls tenfold", COUNT, "N")
     weight_decay: float = flag(
         5e-5,
         f"decay of kernels; the paper says 5e-4; {_and(choices.DECOUPLED)} want 0.005 to 0.05: for "
         "them the default is next to nothing",
-        _NOT_NEGATIVE,
+        NOT_NEGATIVE,
         "X",
     )
-    bn_decay: float = flag(0.9, "momentum of the batch-norm statistics", _SHARE, "X")
+    bn_decay: float = flag(0.9, "momentum of the batch-norm statistics", SHARE, "X")
 
 
 @dataclass(frozen=True)
@@ -248,15 +187,15 @@ class AverageConfig:
     average_decay: float = flag(
         None,
         f"ema: weight of what went before (default: {_AVERAGE_DEFAULTS['average_decay']})",
-        _SHARE,
+        SHARE,
         "X",
     )
-    average_start: int = flag(None, "swa: step of the first snapshot", _POSITIVE_INT, "N")
+    average_start: int = flag(None, "swa: step of the first snapshot", POSITIVE_INT, "N")
     average_period: int = flag(
         None,
         "swa: steps from one snapshot to the next "
         f"(default: {_AVERAGE_DEFAULTS['average_period']})",
-        _POSITIVE_INT,
+        POSITIVE_INT,
         "N",
     )
 
@@ -282,11 +221,11 @@ class StepConfig:
         "compute a batch in N parts, one after the other, with the memory of batch_size / N "
         "pictures and the gradients of all, but that batch norm knows one part at a time; takes "
         "a third longer",
-        _POSITIVE_INT,
+        POSITIVE_INT,
         "N",
     )
     clip_norm: float = flag(
-        None, "shorten gradients to this norm, all of them together", _POSITIVE, "X"
+        None, "shorten gradients to this norm, all of them together", POSITIVE, "X"
     )
 
 
@@ -295,14 +234,14 @@ class CheckpointConfig:
     """One checkpoint of a run."""
 
     run_name: str = flag(None, "the run's folder", run_name, "NAME", required=True)
-    ckpt: float = flag(0, "checkpoint in thousands of steps; 0 for the newest", _NOT_NEGATIVE, "K")
+    ckpt: float = flag(0, "checkpoint in thousands of steps; 0 for the newest", NOT_NEGATIVE, "K")
 
 
 @dataclass(frozen=True)
 class RunConfig(CheckpointConfig):
     """The run's name, start, length and rhythm."""
 
-    max_iterations: int = flag(1000000, "last step", _POSITIVE_INT, "N")
+    max_iterations: int = flag(1000000, "last step", POSITIVE_INT, "N")
     imagenet_weights: str = flag(
         None,
         "start the trunk from this file: keras.applications' .h5, or a TensorFlow 1 checkpoint "
@@ -314,8 +253,8 @@ class RunConfig(CheckpointConfig):
     init_from: str = flag(
         None, "start from this checkpoint's weights (.../model.ckpt-STEP), at step 0", str, "PREFIX"
     )
-    save_every: int = flag(1000, "steps between saves", _POSITIVE_INT, "N")
-    summary_every: int = flag(100, "steps between TensorBoard summaries", _POSITIVE_INT, "N")
+    save_every: int = flag(1000, "steps between saves", POSITIVE_INT, "N")
+    summary_every: int = flag(100, "steps between TensorBoard summaries", POSITIVE_INT, "N")
 
 
 @dataclass(frozen=True)
@@ -331,18 +270,18 @@ class EvaluationConfig(CheckpointConfig, DataConfig):
     batch_eval: bool = flag(False, "every checkpoint not evaluated yet")
     follow: bool = flag(False, "the same, and those to come, until training ends")
     timeout: float = flag(
-        3600, "with --follow: seconds without a further checkpoint that end it", _POSITIVE, "S"
+        3600, "with --follow: seconds without a further checkpoint that end it", POSITIVE, "S"
     )
     min_ckpt: float = flag(
-        0, "with --batch_eval or --follow: from this thousand of steps on", _NOT_NEGATIVE, "K"
+        0, "with --batch_eval or --follow: from this thousand of steps on", NOT_NEGATIVE, "K"
     )
     step: float = flag(
         1,
         "with --batch_eval or --follow: thousands of steps between two of them",
-        _NOT_NEGATIVE,
+        NOT_NEGATIVE,
         "K",
     )
-    batch_size: int = flag(8, "pictures at a time", _POSITIVE_INT, "N")
+    batch_size: int = flag(8, "pictures at a time", POSITIVE_INT, "N")
     strategy: str = flag(
         "none",
         "mirrored: each batch is divided over all GPUs of this machine, without any over all CPU "
@@ -358,10 +297,13 @@ class EvaluationConfig(CheckpointConfig, DataConfig):
         False, "the weights as trained, where a checkpoint has their average too"
     )
     voc_iou_thresh: float = flag(
-        0.5, "by VOC's rules a detection is right above this IoU", _SHARE, "T"
+        0.5, "by VOC's rules a detection is right above this IoU", SHARE, "T"
+    )
+    border: int = flag(
+        0, "also the mIoU of the pixels within R of a border between labels", COUNT, "R"
     )
     save_first_n: int = flag(
-        0, "draw detections and class maps of the first N pictures", _COUNT, "N"
+        0, "draw detections and class maps of the first N pictures", COUNT, "N"
     )
 
 
@@ -388,23 +330,6 @@ def add_run_flags(parser):
     add_flags(parser, CheckpointConfig)
 
 
-def add_model_flags(parser, from_run=False):
-    """The flags of `NetworkConfig`.
-
-    With `from_run` those of `ModelConfig`, without defaults: `flags.json` has them.
-    """
-    if not from_run:
-        add_flags(parser, NetworkConfig, "model")
-        return
-    group = parser.add_argument_group(
-        "model", "taken from the run's flags.json; contradicting it is an error"
-    )
-    for field in dataclasses.fields(ModelConfig):
-        arguments = {**field.metadata, "default": argparse.SUPPRESS}
-        arguments["help"] = arguments["help"].split(" (default")[0]
-        group.add_argument(f"--{field.name}", **arguments)
-
-
 def add_detection_flags(parser):
     """The flags of `DetectionSettings`."""
     group = parser.add_argument_group("detections")
@@ -415,33 +340,36 @@ def add_detection_flags(parser):
         help = f"{help} (default: %(default)s)"
         group.add_argument(f"--{flag}", type=kind, default=value, metavar="N", help=help)
 
-    add("conf_thresh", _SHARE, "scores must exceed this to enter NMS")
-    add("top_k_nms", _POSITIVE_INT, "best boxes of a class that enter NMS")
-    add("nms_thresh", _SHARE, "IoU above which NMS drops a box")
-    add("top_k_after_nms", _POSITIVE_INT, "most detections of a class")
-    add("top_k_post_nms", _POSITIVE_INT, "most detections of a picture")
-    add("eval_min_conf", _SHARE, "scores below this are left out at the end")
+    add("conf_thresh", SHARE, "scores must exceed this to enter NMS")
+    add("top_k_nms", POSITIVE_INT, "best boxes of a class that enter NMS")
+    add("nms_thresh", SHARE, "IoU above which NMS drops a box")
+    add("top_k_after_nms", POSITIVE_INT, "most detections of a class")
+    add("top_k_post_nms", POSITIVE_INT, "most detections of a picture")
+    add("eval_min_conf", SHARE, "scores below this are left out at the end")
 
 
 def training_parser():
     """The flags of `training.py`."""
-    parser = argparse.ArgumentParser(
+    parser = NetworkParser(
         prog="training.py",
-        description="Train BlitzNet, or go on with a run from its newest checkpoint.",
+        description="Train a network, or go on with a run from its newest checkpoint.",
         epilog="example: python training.py --run_name first --dataset voc12-train --batch_size 32",
     )
     add_run_flags(parser)
     add_flags(parser, RunConfig, "run")
     add_flags(parser, DataConfig, "data")
     add_flags(parser, InputConfig, "input")
-    add_model_flags(parser)
-    add_flags(parser, ModelConfig, "classes")
-    add_flags(parser, OptimConfig, "optimisation")
+    add_training_model_flags(parser)
+    add_flags(parser, OptimConfig, "optimisation").add_argument(
+        "--preset",
+        choices=presets.NAMES,
+        help="an FCN's optimizer, rate (of its stage), momentum, decay, bias_rate, pixel_loss and "
+        "batch_size as the paper or the authors' program has them; flags that are given win",
+    )
     add_flags(parser, StepConfig, "computation of a step")
     add_flags(parser, DeviceConfig, "devices")
     what = "kept beside them, and what evaluation and export take"
-    add_flags(parser, AverageConfig, "average of the weights", what)
-    parser.add_argument(
+    add_flags(parser, AverageConfig, "average of the weights", what).add_argument(
         "--ema",
         action="store_const",
         const="ema",
@@ -468,23 +396,6 @@ def evaluation_parser():
     add_model_flags(parser, from_run=True)
     add_path_flags(parser)
     return parser
-
-
-def pick(config_class, args):
-    """A frozen settings object whose fields are read from `args` by name."""
-    values = {field.name: getattr(args, field.name) for field in dataclasses.fields(config_class)}
-    return config_class(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-
-
-def model_config(args):
-    """`ModelConfig` of training flags, `NetworkConfig` of a tool's that has no `--class_loss`.
-
-    Neither task given means both.
-    """
-    model = pick(ModelConfig if "class_loss" in args else NetworkConfig, args)
-    if model.detect or model.segment:
-        return model
-    return dataclasses.replace(model, detect=True, segment=True)
 
 
 def average_config(args):
@@ -530,15 +441,24 @@ def _check_average(average, max_iterations):
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """What the flags of training.py say of a training."""
+    """What the flags of training.py say of a training; `model` is that of `network.model_config`.
 
-    model: ModelConfig
+    Attributes:
+      shape: of the network, as `archs.build` takes it, without the number of classes.
+    """
+
+    arch: str
+    model: object
     inputs: InputConfig
     optim: OptimConfig
     average: AverageConfig
     step: StepConfig
     devices: DeviceConfig
     run: RunConfig
+
+    @property
+    def shape(self):
+        return {"arch": self.arch, **dataclasses.asdict(self.model)}
 
 
 def training_config(args):
@@ -548,6 +468,7 @@ def training_config(args):
       ValueError: names the flags that do not go together.
     """
     training = TrainingConfig(
+        arch=args.arch,
         model=model_config(args),
         inputs=pick(InputConfig, args),
         optim=pick(OptimConfig, args),
@@ -557,11 +478,18 @@ def training_config(args):
         run=pick(RunConfig, args),
     )
     _check_own_records(training.inputs, training.inputs.train_records, "--train_records")
-    _check_tasks(training.model, training.inputs, training.optim)
+    if training.arch == "blitznet":
+        _check_blitznet(training.model)
+    if training.arch == "classifier":
+        trunks.check_projection(training.model.trunk, training.model.dilated_projection)
+    _check_tasks(archs.tasks(training.shape), training.inputs, training.optim)
+    _check_biases(training.optim)
     if list(training.optim.lr_decay) != sorted(set(training.optim.lr_decay)):
         raise ValueError(f"--lr_decay must rise from step to step, got {training.optim.lr_decay}")
     _check_average(training.average, training.run.max_iterations)
     _check_step(training.step, training.devices, training.inputs.batch_size)
+    if training.model.image_size is None and (training.step.accumulate > 1 or training.step.xla):
+        raise ValueError("--accumulate and --xla need pictures of one size: give --image_size too")
     starts = ("imagenet_weights", "init_from", "random_trunk_init")
     given = [f"--{start}" for start in starts if getattr(training.run, start)]
     if len(given) > 1:
@@ -569,16 +497,38 @@ def training_config(args):
     return training
 
 
-def _check_tasks(model, inputs, optim):
+def _check_blitznet(model):
     if model.top_fm % 4:
         raise ValueError(f"--top_fm must be a multiple of 4, got {model.top_fm}")
     trunks.check_fits(
-        model.trunk, model.image_size, x4=model.x4, head=model.head, det_kernel=model.det_kernel
+        model.trunk,
+        model.image_size,
+        model.dilated_projection,
+        x4=model.x4,
+        head=model.head,
+        det_kernel=model.det_kernel,
     )
-    if inputs.no_seg_gt and not model.detect:
+    if not model.detect and model.class_loss != ModelConfig.class_loss:
+        raise ValueError("--class_loss is of detection, which --segment leaves out")
+
+
+def _check_tasks(tasks, inputs, optim):
+    if inputs.no_seg_gt and not tasks["detect"]:
         raise ValueError("--no_seg_gt leaves nothing to learn without --detect")
-    if not model.detect and (model.class_loss, optim.box_loss) != ("softmax", "smooth_l1"):
-        raise ValueError("--class_loss and --box_loss are of detection, which --segment leaves out")
+    if not tasks["detect"] and optim.box_loss != OptimConfig.box_loss:
+        raise ValueError("--box_loss is of detection, which FCNs and --segment alone leave out")
+    if not tasks["segment"] and optim.pixel_loss != OptimConfig.pixel_loss:
+        raise ValueError("--pixel_loss is of segmentation, which is not trained here")
+
+
+def _check_biases(optim):
+    if optim.bias_rate != 1 and optim.optimizer not in choices.LINEAR:
+        raise ValueError(
+            f"--bias_rate goes with --optimizer {_and(choices.LINEAR)}: {optim.optimizer} does "
+            "not step in proportion to its gradients"
+        )
+    if optim.momentum != OptimConfig.momentum and optim.optimizer not in choices.WITH_MOMENTUM:
+        raise ValueError(f"--momentum is of --optimizer {_and(choices.WITH_MOMENTUM)}")
 
 
 def _check_step(step, devices, batch_size):
@@ -619,25 +569,3 @@ def validate_evaluation(evaluation):
         if not has_effect and getattr(evaluation, name) != getattr(EvaluationConfig, name):
             needed = "--follow" if name == "timeout" else "--batch_eval or --follow"
             raise ValueError(f"--{name} has no effect without {needed}")
-
-
-def tasks(args, model_flags):
-    """Which tasks of a run to evaluate: `{"detect": bool, "segment": bool}`.
-
-    All of the run's, or those of them that `--detect` and `--segment` name.
-
-    Raises:
-      ValueError: a model flag contradicts the run's; both values are shown.
-    """
-    given = {
-        f.name: getattr(args, f.name) for f in dataclasses.fields(ModelConfig) if f.name in args
-    }
-    wrong = [
-        f"--{name} {value}, but the run has {model_flags[name]}"
-        for name, value in given.items()
-        if value != model_flags[name]
-    ]
-    if wrong:
-        raise ValueError("flags contradict the run's flags.json: " + "; ".join(wrong))
-    chosen = {name: name in given for name in ("detect", "segment")}
-    return chosen if any(chosen.values()) else {name: model_flags[name] for name in chosen}

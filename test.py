@@ -127,7 +127,8 @@ class Evaluator:
         detect = tasks["detect"] and (info.has_boxes or self._results_only)
         self._tasks = {**tasks, "detect": detect}
         masks = info.images_with_masks and not self._settings.no_seg_gt
-        if not (detect or (tasks["segment"] and masks)):
+        classify = tasks["classify"] and info.has_class_labels
+        if not (detect or classify or (tasks["segment"] and masks)):
             raise ValueError(f"{info.name} has no ground truth for what is to be evaluated")
         usual = config.EvaluationConfig.voc_iou_thresh
         if info.ap_rule == "coco" and self._settings.voc_iou_thresh != usual:
@@ -139,11 +140,12 @@ class Evaluator:
 
     def _departures(self, tasks):
         """Words for the label: the flags that make other scores than their defaults would."""
+        from blitznet import archs
+
         settings = self._settings
         words = ["as-trained"] * settings.no_average + ["no_seg_gt"] * settings.no_seg_gt
         words += [settings.precision] * (settings.precision != "float32")
-        run_tasks = {name: self._description["model"][name] for name in tasks}
-        if tasks != run_tasks:
+        if tasks != archs.tasks(self._description["model"]):
             words += [name for name, chosen in tasks.items() if chosen]
         if not tasks["detect"]:
             return words
@@ -237,6 +239,8 @@ class Evaluator:
             self._tasks["segment"],
             info.ignore_label,
             info.category_ids,
+            border=settings.border,
+            classify=self._tasks["classify"],
         )
         batches = evaluation_dataset([info], self._model.input_shape[1], settings.batch_size)
         found = engine.predictions(self._predict, naming_damaged(batches, [info]))

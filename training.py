@@ -1,4 +1,4 @@
-"""Train BlitzNet: `python training.py --help`."""
+"""Train a network: `python training.py --help`."""
 
 import dataclasses
 import functools
@@ -36,15 +36,16 @@ def run(args):
     """From parsed flags to a trained run; the exit code."""
     from tensorflow import keras
 
-    from blitznet import distribution, first_weights, runs
+    from blitznet import archs, distribution, first_weights, runs
+    from tools import training_records
 
     settings = config.training_config(args)
+    shape, tasks = settings.shape, archs.tasks(settings.shape)
     devices = distribution.start(settings.devices.strategy)
     tell_devices(settings.devices, devices)
     keras.utils.set_random_seed(settings.inputs.seed)
-    record_sets = open_records(args, settings.inputs, settings.model)
+    record_sets = training_records.open_records(args, settings.inputs, tasks)
     run_dir = paths.run_dir(paths.archive(args.archive), settings.run.run_name)
-    shape = dataclasses.asdict(settings.model)
     flags = {**vars(args), **shape, **dataclasses.asdict(settings.average)}
     description = runs.describe(shape, record_sets[0].class_names, flags)
     runs.check_same_network(run_dir, description)
@@ -73,9 +74,11 @@ def run(args):
     if devices.chief:
         runs.write_flags(run_dir, description)
 
-    dataset = make_dataset(record_sets, settings.inputs, model, coder, start)
+    dataset = make_dataset(
+        record_sets, settings.inputs, archs.tasks(description["model"]), model, coder, start
+    )
     batches = deliver(dataset, record_sets, settings.inputs.data_service, devices)
-    step = make_step(settings.step, devices, model, optimizer, coder, prior_loss)
+    step = make_step(settings, devices, model, optimizer, coder, prior_loss)
     recorder = make_recorder(args, run_dir, devices, model, optimizer, coder, description)
     return train(settings, step, optimizer, batches, recorder, start)
 
@@ -111,52 +114,12 @@ def build_network(settings, description):
         precision="float32" if step.mixed_precision == "none" else step.mixed_precision,
         sync_batch_norm=settings.devices.batch_norm == "sync",
     )
+    if coder is None:
+        return model, None, None
     loss = make_detection_loss(
         settings.model.class_loss, optimisation.box_loss, coder, fixed_shapes=step.xla
     )
     return model, coder, loss
-
-
-def open_records(args, inputs, model_config):
-    """The record sets of `--dataset`, checked against each other and the tasks, and described."""
-    opened = find_records(args, inputs, model_config.segment)
-    for other in opened[1:]:
-        if other.class_names != opened[0].class_names:
-            raise ValueError(
-                f"{other.name} and {opened[0].name} have different classes: "
-                f"{', '.join(other.class_names)} and {', '.join(opened[0].class_names)}"
-            )
-    boxless = [info.name for info in opened if not info.has_boxes]
-    if boxless and model_config.detect:
-        raise ValueError(
-            f"nothing is known about the objects in {', '.join(boxless)}: detection cannot learn "
-            "from it; --segment trains segmentation alone"
-        )
-    for info in opened:
-        print(f"{info.name}: {info.images} pictures, {info.images_with_masks} with masks")
-    masks = 0 if inputs.no_seg_gt else sum(info.images_with_masks for info in opened)
-    if model_config.segment and not masks:
-        if not model_config.detect:
-            raise ValueError("segmentation alone, but no picture has a mask")
-        print(
-            "warning: no picture has a mask, so segmentation learns nothing; "
-            "--detect trains detection alone",
-            file=sys.stderr,
-        )
-    return opened
-
-
-def find_records(args, inputs, segment):
-    """RecordsInfo of every set that `--dataset` names, or `--train_records`."""
-    from datasets import catalog, custom, records
-
-    if inputs.dataset == catalog.CUSTOM:
-        return custom.open_custom(inputs.train_records, inputs.label_map)
-    root = paths.data_root(args.data_root)
-    folder = paths.records_dir(root, args.records)
-    sets = catalog.training_sets(inputs.dataset, inputs.split, segment)
-    given_root = root if args.data_root else None
-    return [records.open_records(folder, record_set, given_root) for record_set in sets]
 
 
 def tell_flags(run_dir, flags, start):
@@ -227,23 +190,26 @@ def build_optimizer(settings, model):
         settings.optim.lookahead,
         averaging,
         LossScale() if settings.step.mixed_precision == "float16" else None,
+        settings.optim.momentum,
+        settings.optim.bias_rate,
     )
 
 
-def make_dataset(record_sets, inputs, model, coder, start):
+def make_dataset(record_sets, inputs, tasks, model, coder, start):
     """Function `(replicas, worker, workers)` -> tf.data of training batches from `start` on."""
-    from blitznet.models.blitznet import segmentation_side
-    from datasets.pipeline import TrainingInput, training_dataset
+    from blitznet.archs import segmentation_side
+    from datasets.pipeline import OWN_SIZE, TrainingInput, training_dataset
 
     settings = TrainingInput(
-        image_size=model.input_shape[1],
-        mask_side=segmentation_side(model),
+        image_size=model.input_shape[1] or OWN_SIZE,
+        mask_side=(segmentation_side(model) or OWN_SIZE) if tasks["segment"] else None,
         coder=coder,
         batch_size=inputs.batch_size,
         augmentation=inputs.augmentation,
         zoomout_prob=inputs.zoomout_prob,
         use_masks=not inputs.no_seg_gt,
         ignore_label=record_sets[0].ignore_label,
+        classify=tasks["classify"],
         seed=inputs.seed,
     )
     return functools.partial(training_dataset, record_sets, settings, start)
@@ -268,11 +234,15 @@ def deliver(make_dataset, record_sets, data_service, devices):
 
 
 def make_step(settings, devices, model, optimizer, coder, prior_loss):
-    """The train step of a `StepConfig`."""
+    """The train step of a `TrainingConfig`."""
     from blitznet import engine
+    from blitznet.losses import segmentation
 
-    computed = engine.StepSettings(settings.accumulate, settings.clip_norm, settings.xla)
-    return engine.make_train_step(model, optimizer, coder, prior_loss, computed, devices)
+    step, pixel_loss = settings.step, segmentation.LOSSES[settings.optim.pixel_loss]
+    computed = engine.StepSettings(step.accumulate, step.clip_norm, step.xla)
+    return engine.make_train_step(
+        model, optimizer, coder, prior_loss, computed, devices, pixel_loss
+    )
 
 
 def make_recorder(args, run_dir, devices, model, optimizer, coder, description):

@@ -10,6 +10,8 @@ import warnings
 import tensorflow as tf
 from tensorflow import keras
 
+from blitznet import choices
+
 _FOCAL = {"alpha": 0.25, "gamma": 2.0}
 
 
@@ -90,7 +92,7 @@ def giou_loss(coder):
     return giou
 
 
-def legacy_optimizer(name, weight_decay, undecayed):
+def legacy_optimizer(name, weight_decay, undecayed, momentum=0.9):
     """The optimiser of this name as tensorflow-addons' wrappers take it.
 
     Decay, where the optimiser has its own, takes `learning_rate * weight_decay * w` from all
@@ -105,15 +107,15 @@ def legacy_optimizer(name, weight_decay, undecayed):
         return optimizers.RectifiedAdam(epsilon=1e-8, name=name)
     if name == "adam":
         return legacy.Adam(epsilon=1e-8, name=name)
-    if name == "nesterov":
-        return legacy.SGD(momentum=0.9, nesterov=True, name=name)
+    if name in choices.LINEAR:
+        return legacy.SGD(momentum=momentum, nesterov=name == "nesterov", name=name)
 
     # AdamW and SGDW leave it to their user to multiply the decay by the rate.
     decay["weight_decay"] = lambda: weight_decay * optimizer.learning_rate
     if name == "adamw":
         optimizer = optimizers.AdamW(learning_rate=1e-4, epsilon=1e-8, name=name, **decay)
     else:
-        optimizer = optimizers.SGDW(learning_rate=1e-4, momentum=0.9, name=name, **decay)
+        optimizer = optimizers.SGDW(learning_rate=1e-4, momentum=momentum, name=name, **decay)
     return optimizer
 
 

@@ -148,6 +148,11 @@ def resume(checkpoint, model, optimizer):
     return step
 
 
+def weights(checkpoint):
+    """How many weights the network of a checkpoint has; raises as `restore`."""
+    return sum(name.startswith(_NET) for name in _open(checkpoint).get_variable_to_shape_map())
+
+
 def has_average(checkpoint):
     """Whether a checkpoint holds averaged weights; raises as `restore`."""
     return any(n.startswith(_AVERAGE) for n in _open(checkpoint).get_variable_to_shape_map())

@@ -6,7 +6,10 @@ GEOMETRIES = ("same", "reference")
 # How cross-entropy is taken together over the pixels of a batch.
 PIXEL_LOSSES = ("mean", "sum")
 DILATED_PROJECTIONS = ("conv", "none")
-OPTIMIZERS = ("adam", "nesterov", "adamw", "sgdw", "lamb", "radam")
+OPTIMIZERS = ("adam", "nesterov", "momentum", "adamw", "sgdw", "lamb", "radam")
+# Those that step in proportion to their gradients, and those that have a momentum to choose.
+LINEAR = ("momentum", "nesterov")
+WITH_MOMENTUM = (*LINEAR, "sgdw")
 # Those that take weight decay out of the weights themselves, not through the loss.
 DECOUPLED = ("adamw", "sgdw", "lamb")
 AVERAGES = ("ema", "swa")

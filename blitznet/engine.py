@@ -36,12 +36,13 @@ class StepSettings:
     xla: bool = False
 
 
-def batch_losses(model, outputs, batch, prior_loss=detection_loss):
+def batch_losses(model, outputs, batch, prior_loss=detection_loss, pixel_loss=segmentation_loss):
     """All loss terms of a batch, and their unweighted sum as `total`.
 
     `outputs`: what the model answered for the batch's images. `prior_loss`: that of the prior
-    boxes, as `losses.detection.make_detection_loss` gives it. Tasks without targets in the batch
-    do not count. Of several replicas each has its part of the sums.
+    boxes, as `losses.detection.make_detection_loss` gives it; `pixel_loss`: one of
+    `losses.segmentation.LOSSES`. Tasks without targets in the batch do not count. Of several
+    replicas each has its part of the sums.
     """
     losses = {}
     if keys.PRIOR_LABELS in batch:
@@ -54,7 +55,7 @@ def batch_losses(model, outputs, batch, prior_loss=detection_loss):
             )
         )
     if keys.MASK in batch:
-        losses.update(segmentation_loss(outputs[keys.SEGMENTATION], batch[keys.MASK]))
+        losses.update(pixel_loss(outputs[keys.SEGMENTATION], batch[keys.MASK]))
     if model.losses:
         losses[keys.LOSS_WEIGHT_DECAY] = distribution.share_of_replica(tf.add_n(model.losses))
     losses[keys.LOSS_TOTAL] = tf.add_n(list(losses.values()))
@@ -68,11 +69,12 @@ def make_train_step(
     prior_loss=detection_loss,
     settings=StepSettings(),
     devices=None,
+    pixel_loss=segmentation_loss,
 ):
     """A compiled `batch -> (losses, scores)`, both dicts of scalars, that updates the weights.
 
-    `coder` is the network's `PriorCoder`, None without detection; `prior_loss` as for
-    `batch_losses`, of fixed shapes for XLA; `settings` a `StepSettings`, without `accumulate`
+    `coder` is the network's `PriorCoder`, None without detection; `prior_loss` and `pixel_loss` as
+    for `batch_losses`, of fixed shapes for XLA; `settings` a `StepSettings`, without `accumulate`
     and `xla` for several replicas; `devices` the `distribution.Devices` that the batch is
     divided over. Scores have the norm of the gradients before it is clipped. Where the optimizer
     scales the loss (`loss_scaling.LossScale`, not for several replicas) they also have
@@ -89,7 +91,7 @@ def make_train_step(
 
     def step_of_replica(batch):
         def loss_of(outputs):
-            losses = batch_losses(model, outputs, batch, prior_loss)
+            losses = batch_losses(model, outputs, batch, prior_loss, pixel_loss)
             total = losses[keys.LOSS_TOTAL]
             scaled = scaling.scale_up(total) if scaling else total
             return scaled, (losses, _batch_counts(outputs, batch, coder))
@@ -104,7 +106,8 @@ def make_train_step(
         # Outside of the replicas: within them Keras 3 would sum the gradients once more.
         optimizer.apply_gradients(zip(gradients, model.trainable_variables))
 
-    @tf.function(jit_compile=settings.xla)
+    # Of pictures of their own sizes, one graph for all of them is traced after a few.
+    @tf.function(jit_compile=settings.xla, reduce_retracing=True)
     def train_step(batch):
         losses, counts, gradients, statistics = devices.on_replicas(step_of_replica, batch)
         for variable, value in zip(averaged, statistics):
@@ -205,12 +208,13 @@ def catch_signals(*numbers):
 
 
 def make_predict(model, coder, settings, segment=True):
-    """A compiled `images [B, S, S, 3] in [0, 1] -> dict`.
+    """A compiled `images [B, S, S, 3] in [0, 1] -> dict`, of any size where the model takes any.
 
     With detection: the entries of `postprocess.detection.detections`; with segmentation:
-    `segmentation` logits. `coder` and `settings` may be None to leave detection out, `segment`
-    False to leave segmentation out. An output of the network that is not finite raises
-    `tf.errors.InvalidArgumentError` naming it: NMS would drop NaN without a word.
+    `segmentation` logits; of a classifier `class_logits`. `coder` and `settings` may be
+    None to leave detection out, `segment` False to leave segmentation out. An output of the network
+    that is not finite raises `tf.errors.InvalidArgumentError` naming it: NMS would drop NaN
+    without a word.
     """
 
     @tf.function(input_signature=[tf.TensorSpec(model.input_shape, tf.float32)])
@@ -226,6 +230,8 @@ def make_predict(model, coder, settings, segment=True):
             )
         if segment and keys.SEGMENTATION in outputs:
             answer[keys.SEGMENTATION] = outputs[keys.SEGMENTATION]
+        if keys.CLASS_LOGITS in outputs:
+            answer[keys.CLASS_LOGITS] = outputs[keys.CLASS_LOGITS]
         return answer
 
     return predict
@@ -236,7 +242,8 @@ def predictions(predict, batches):
 
     `batches` are those of `datasets.pipeline.evaluation_dataset`. A prediction has
     `detection_boxes` `[N, 4]`, `detection_scores` and `detection_classes` `[N]`, only the valid
-    ones, and `semantic_classes` `[H, W]` at the picture's own size, for the model's tasks.
+    ones, `semantic_classes` `[H, W]` at the picture's own size, and `class_logits` `[N]`, for the
+    model's tasks.
 
     A thread predicts the next batch while the caller has the pictures of the last one.
     """
@@ -263,7 +270,9 @@ def _predict_each(predict, batch):
     for i in range(len(examples[keys.FILENAME])):
         example = {name: value[i] for name, value in examples.items()}
         prediction = {}
-        if answer:
+        if keys.CLASS_LOGITS in answer:
+            prediction[keys.CLASS_LOGITS] = answer[keys.CLASS_LOGITS][i]
+        if keys.NUM_DETECTIONS in answer:
             count = answer[keys.NUM_DETECTIONS][i]
             for name in (keys.DETECTION_BOXES, keys.DETECTION_SCORES, keys.DETECTION_CLASSES):
                 prediction[name] = answer[name][i, :count]

@@ -3,11 +3,19 @@
 import json
 import re
 
+_NAMES = {"map": "mAP", "miou": "mIoU"}
+# What marks the best checkpoint, the weightiest last.
+_MARKS = ("top1", "mIoU", "mAP")
+
 
 def summary_line(step, scores, records_name):
-    """A checkpoint's line of `1evaluations.txt`: thousands of steps, mAP, mIoU, records."""
+    """A checkpoint's line of `1evaluations.txt`: thousands of steps, mAP, mIoU, records.
+
+    A classifier's has top-1 and top-5 in the places of mAP and mIoU.
+    """
+    names = {"top1": "top-1", "top5": "top-5"} if "top1" in scores else _NAMES
     columns = [f"{step / 1000:.10g}"]
-    for key, name in (("map", "mAP"), ("miou", "mIoU")):
+    for key, name in names.items():
         value = scores.get(key)
         columns.append(f"no {name}" if value is None else f"{100 * value:.2f}% {name}")
     return "\t".join([*columns, records_name])
@@ -68,26 +76,26 @@ def write_results(path, results):
 def better_mark(path, step, scores):
     """The content for the file that marks the best checkpoint; None if what it has is better.
 
-    The score is mAP, or mIoU where there is none; a mAP replaces an mIoU. Of equal scores the
-    one that was there stays.
+    The score is mAP, or mIoU where there is none, or top1 where there is neither; a mAP replaces
+    an mIoU, and either a top1. Of equal scores the one that was there stays.
 
     Raises:
       ValueError: the file there is no such mark; names it.
     """
-    by = "mIoU" if scores.get("map") is None else "mAP"
-    score = scores.get(by.lower())
-    if score is None:
+    found = [by for by in _MARKS if scores.get(by.lower()) is not None]
+    if not found:
         return None
+    by, score = found[-1], scores[found[-1].lower()]
     if path.is_file():
         try:
             old = json.loads(path.read_text())
-            older = (old["by"] == "mAP", float(old["score"]))
+            older = (_MARKS.index(old["by"]), float(old["score"]))
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{path} does not mark a checkpoint ({error!r}): remove it, and the next "
                 "evaluation writes it again"
             ) from None
-        if older >= (by == "mAP", score):
+        if older >= (_MARKS.index(by), score):
             return None
     return {"step": step, "by": by, "score": score}
 

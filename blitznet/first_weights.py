@@ -40,10 +40,12 @@ def _take_over(source, model, description):
     """
     unfit = runs.unfit_layers(source, description)
     loaded, skipped = checkpoints.init_from(source, model, unfit)
-    if len(loaded) < len(skipped):
+    # A trunk that was pre-trained alone is most of its checkpoint, if not most of a detector.
+    there = checkpoints.weights(source)
+    if len(loaded) < len(skipped) and len(loaded) < there / 2:
         raise ValueError(
-            f"only {len(loaded)} of {len(loaded) + len(skipped)} variables fit: is {source} of "
-            "another --trunk?"
+            f"only {len(loaded)} of {len(loaded) + len(skipped)} variables fit, of {there} in "
+            f"{source}: is it of another --trunk?"
         )
     if unfit:
         print(f"{source} is of other classes or another --class_loss: no class logits taken over")

@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
+from blitznet import archs
 from blitznet.layers import Conv, LegacyResize
-from blitznet.models.blitznet import build_model
 
 STORAGE = ("float32", "float16", "bfloat16")
 
@@ -24,8 +24,8 @@ def build(
     vectors.
 
     Args:
-      trained: what `build_model` made.
-      shape: the arguments that it was made of, without those for training.
+      trained: what `archs.build` made.
+      shape: what it was made of, without the arguments for training.
       precision: what the convolutions compute in, one of `choices.PRECISIONS`.
       constants: whether the convolutions' weights are constants of the graph instead of variables
         (other layers', such as the scale of vgg16's conv4_3, stay variables): convolutions are
@@ -45,7 +45,7 @@ def build(
     if constants and storage != "float32":
         raise ValueError(f"constants are float32: leave out storage {storage}")
     convs = (OneToOne if one_to_one else FoldedConv)(trained, constants, storage)
-    network = build_model(**shape, precision=precision, conv=convs)
+    network = archs.build(shape, precision=precision, conv=convs)
     others = [
         layer
         for layer in network.layers
@@ -86,7 +86,7 @@ class FoldedConv:
         make = functools.partial(self._stand_in, [name], relu=activation == "relu")
         return _Plain(name, functools.cache(make))
 
-    def norm(self, x, filters, kernel, name, stride=1, relu=True, padding="same"):
+    def norm(self, x, filters, kernel, name, stride=1, relu=True, padding="same", dilation=1):
         """The trained convolution of this name and the batch norm behind it, applied to `x`."""
         return self._stand_in([name], f"{name}_bn", relu=relu)(x)
 

@@ -172,13 +172,14 @@ class Conv:
             **arguments,
         )
 
-    def norm(self, x, filters, kernel, name, stride=1, relu=True, padding="same"):
+    def norm(self, x, filters, kernel, name, stride=1, relu=True, padding="same", dilation=1):
         """Convolution without bias, batch norm, ReLU unless told otherwise, applied to `x`."""
         x = keras.layers.Conv2D(
             filters,
             kernel,
             strides=stride,
             padding=padding,
+            dilation_rate=dilation,
             use_bias=False,
             kernel_initializer=keras.initializers.VarianceScaling(
                 2.0, mode="fan_in", distribution="truncated_normal"

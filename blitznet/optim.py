@@ -88,7 +88,14 @@ class Optimizer:
 
 
 def build_optimizer(
-    name, model, weight_decay=0.0, lookahead=False, averaging=None, loss_scale=None
+    name,
+    model,
+    weight_decay=0.0,
+    lookahead=False,
+    averaging=None,
+    loss_scale=None,
+    momentum=0.9,
+    bias_rate=1.0,
 ):
     """The `Optimizer` called `name`, built for `model`; its rate is set at every step.
 
@@ -102,6 +109,8 @@ def build_optimizer(
       lookahead: whether to wrap it in Lookahead (arXiv 1907.08610).
       averaging: an `Averaging`, or None.
       loss_scale: a `LossScale`, or None.
+      momentum: of those in `choices.WITH_MOMENTUM`.
+      bias_rate: how many times the rate biases have, for those in `choices.LINEAR`.
 
     Raises:
       ValueError: there is no optimizer `name`; names the choices. Or it is tensorflow-addons' and
@@ -111,17 +120,18 @@ def build_optimizer(
     choices.check("optimizer", name, choices.OPTIMIZERS)
     variables = model.trainable_variables
     wrapped = lookahead or averaging
-    if addons.package() and (wrapped or name not in ("adam", "nesterov")):
+    if addons.package() and (wrapped or name not in ("adam", *choices.LINEAR)):
         _require_one_device()
-        base, outermost, slots = _from_addons(name, variables, weight_decay, lookahead, averaging)
+        base = addons.legacy_optimizer(name, weight_decay, _undecayed(variables), momentum)
+        outermost, slots = _wrapped(base, variables, lookahead, averaging)
     else:
         _require_keras_has(name, lookahead, averaging)
-        base = outermost = _from_keras(name, variables, weight_decay, averaging)
+        base = outermost = _from_keras(name, variables, weight_decay, averaging, momentum)
         slots = _keras_slots(base, variables)
     _check_slots(slots, variables, _slot_kinds(name, lookahead, averaging))
     return Optimizer(
         name=_state_name(name, lookahead),
-        apply_gradients=outermost.apply_gradients,
+        apply_gradients=_with_bias_rate(outermost.apply_gradients, bias_rate),
         learning_rate=base.learning_rate,
         iterations=outermost.iterations,
         slots={key: slot for key, slot in slots.items() if not key.startswith(_AVERAGE)},
@@ -162,8 +172,9 @@ def _require_one_device():
     # Checked on two: each takes the weight decay out again, and LAMB's steps are others.
     if tf.distribute.has_strategy():
         raise ValueError(
-            "with tensorflow-addons, --strategy takes --optimizer adam and nesterov alone, without "
-            "--lookahead and averages; TensorFlow 2.21 has adamw, sgdw, lamb and ema there too"
+            "with tensorflow-addons, --strategy takes --optimizer adam, nesterov and momentum "
+            "alone, without --lookahead and averages; TensorFlow 2.21 has adamw, sgdw, lamb and "
+            "ema there too"
         )
 
 
@@ -218,7 +229,24 @@ class _Adam(keras.optimizers.Adam):
         )
 
 
-def _from_keras(name, variables, weight_decay, averaging):
+def _with_bias_rate(apply_gradients, rate):
+    """The same with the gradients of biases multiplied by `rate`.
+
+    For optimisers that step in proportion to their gradients that is a rate of their own, Caffe's
+    `lr_mult`.
+    """
+    if rate == 1:
+        return apply_gradients
+
+    def apply(pairs):
+        apply_gradients(
+            [(g * rate if variable_path(v).endswith("/bias") else g, v) for g, v in pairs]
+        )
+
+    return apply
+
+
+def _from_keras(name, variables, weight_decay, averaging, momentum):
     """Keras' own optimiser, built: slots must exist before a checkpoint is restored."""
     arguments = {"learning_rate": 1e-4, "name": name}
     if averaging:
@@ -227,8 +255,9 @@ def _from_keras(name, variables, weight_decay, averaging):
         arguments["weight_decay"] = weight_decay
     if name == "lamb":
         optimizer = keras.optimizers.Lamb(**arguments)
-    elif name in ("nesterov", "sgdw"):
-        optimizer = keras.optimizers.SGD(momentum=0.9, nesterov=name == "nesterov", **arguments)
+    elif name in choices.WITH_MOMENTUM:
+        nesterov = name == "nesterov"
+        optimizer = keras.optimizers.SGD(momentum=momentum, nesterov=nesterov, **arguments)
     else:
         optimizer = _Adam(epsilon=1e-8, **arguments)
     if name in choices.DECOUPLED:
@@ -237,9 +266,8 @@ def _from_keras(name, variables, weight_decay, averaging):
     return optimizer
 
 
-def _from_addons(name, variables, weight_decay, lookahead, averaging):
-    """`(base, outermost, slots)` of an optimiser of tensorflow-addons within its wrappers."""
-    base = addons.legacy_optimizer(name, weight_decay, _undecayed(variables))
+def _wrapped(base, variables, lookahead, averaging):
+    """`(outermost, slots)` of an optimiser of tensorflow-addons within its wrappers."""
     _create_variables(base, variables)
     levels = addons.wrap(base, lookahead, averaging)
     _create_variables(levels[-1], variables)
@@ -249,7 +277,7 @@ def _from_addons(name, variables, weight_decay, lookahead, averaging):
             for variable in variables:
                 key = f"{_canonical(kind)}/{variable_path(variable)}"
                 slots[key] = level.get_slot(variable, kind)
-    return base, levels[-1], slots
+    return levels[-1], slots
 
 
 def _undecayed(variables):
@@ -297,7 +325,7 @@ def _keras_slots(optimizer, variables):
 
 def _slot_kinds(name, lookahead, averaging):
     """The kinds of slots that each variable has."""
-    kinds = ["momentum"] if name in ("nesterov", "sgdw") else ["momentum", "velocity"]
+    kinds = ["momentum"] if name in choices.WITH_MOMENTUM else ["momentum", "velocity"]
     return kinds + ["slow"] * bool(lookahead) + ["average"] * bool(averaging)
 
 

@@ -3,7 +3,6 @@
 `label_map.pbtxt` beside it names the classes for other programs; this one reads `flags.json`.
 """
 
-import inspect
 import json
 import subprocess
 from importlib import metadata
@@ -11,28 +10,28 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from blitznet import checkpoints, keys, label_map
+from blitznet import archs, checkpoints, label_map
 from blitznet.coding import PriorCoder
-from blitznet.models.blitznet import build_model, source_sides
+from blitznet.models.blitznet import source_sides
 from blitznet.priors import prior_boxes
 from blitznet.trunks import get_trunk
 
 FLAGS = "flags.json"
-# Arguments of `build_model` that do not shape the network: training gives them.
-_FOR_TRAINING = ("weight_decay", "bn_decay", "precision", "sync_batch_norm", "conv")
 
 
 def describe(model_arguments, class_names, flags):
     """The content of `flags.json`.
 
     Args:
-      model_arguments: the arguments of `build_model` that shape the network, without
-        `num_classes`.
-      class_names: names of the classes 1..C-1.
+      model_arguments: the network's shape as `archs.build` takes it, without `num_classes`.
+      class_names: names of the classes, without the background.
       flags: any further settings, for the record.
     """
     return {
-        "model": {"num_classes": len(class_names) + 1, **model_arguments},
+        "model": {
+            "num_classes": archs.num_classes(model_arguments, class_names),
+            **model_arguments,
+        },
         "class_names": list(class_names),
         "flags": flags,
         "commit": git_commit(),
@@ -55,7 +54,7 @@ def write_json(path, content):
 
 
 def read_flags(run_dir):
-    """The content of a run's `flags.json`; `full_shape` of the network, whoever wrote it.
+    """The content of a run's `flags.json`; the network's full shape, whoever wrote it.
 
     Raises:
       FileNotFoundError: there is none; says what makes one.
@@ -70,9 +69,9 @@ def read_flags(run_dir):
     try:
         description = json.loads(path.read_text())
         model, names = description["model"], description["class_names"]
-        if model["num_classes"] != len(names) + 1:
+        if model["num_classes"] != archs.num_classes(model, names):
             raise ValueError(f"{model['num_classes']} classes, but {len(names)} names")
-        description["model"] = full_shape(model)
+        description["model"] = archs.full_shape(model)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} does not describe a run: {error!r}") from None
     return description
@@ -84,16 +83,6 @@ def differences(old, new):
     return {
         k: (old.get(k), new.get(k)) for k in old.keys() | new.keys() if old.get(k) != new.get(k)
     }
-
-
-def full_shape(shape):
-    """What `build_model` makes a network of: `shape`, and defaults for what that leaves out.
-
-    So a description of a program that knew fewer arguments still says what its network is.
-    """
-    parameters = inspect.signature(build_model).parameters.items()
-    usual = {name: parameter.default for name, parameter in parameters}
-    return {**{name: v for name, v in usual.items() if name not in _FOR_TRAINING}, **shape}
 
 
 def check_same_network(run_dir, description):
@@ -116,16 +105,16 @@ def check_same_network(run_dir, description):
 def build(description, **arguments):
     """`(model, coder)` of a description; the coder is None without detection.
 
-    `arguments` are further ones of `build_model`, such as `weight_decay`.
+    `arguments` are those for training, such as `weight_decay`.
     """
-    shape = description["model"]
-    model = build_model(**shape, **arguments)
-    return model, make_coder(model, shape) if shape["detect"] else None
+    shape = archs.full_shape(description["model"])
+    model = archs.build(shape, **arguments)
+    return model, make_coder(model, shape) if archs.tasks(shape)[archs.DETECT] else None
 
 
 def make_coder(model, shape):
     """`PriorCoder` on the prior boxes of a built model; `shape`: its `build_model` arguments."""
-    shape = full_shape(shape)
+    shape = archs.full_shape(shape)
     trunk = get_trunk(shape["trunk"])
     scales = trunk.prior_scales(shape["image_size"], shape["x4"])
     priors = prior_boxes(source_sides(model), scales, trunk.ratios)
@@ -135,20 +124,20 @@ def make_coder(model, shape):
 def unfit_layers(checkpoint, description):
     """Beginnings of the names of layers that a run should not take over from a checkpoint.
 
-    Those of the class logits, where they are of other classes, or were trained with another loss:
-    under the one their biases start at 0, under the other at -log 99. None where no `flags.json`
-    lies beside the checkpoint; raises as `read_flags` where it is damaged.
+    Those of the classes, where they are of other classes; the class logits of detection, where
+    they were trained with another loss: under the one their biases start at 0, under the other at
+    -log 99. None where no `flags.json` lies beside the checkpoint; raises as `read_flags` where it
+    is damaged.
     """
     folder = Path(checkpoint).parent
     if not (folder / FLAGS).is_file():
         return ()
-    changed = differences(
-        read_flags(folder), {**description, "model": full_shape(description["model"])}
-    )
-    detection, segmentation = (f"{keys.CONFIDENCE}_",), (f"{keys.SEGMENTATION}/",)
+    shape = archs.full_shape(description["model"])
+    changed = differences(read_flags(folder), {**description, "model": shape})
+    layers = archs.get(shape).class_layers
     if "class_names" in changed:
-        return detection + segmentation
-    return detection if "class_loss" in changed else ()
+        return tuple(name for names in layers.values() for name in names)
+    return layers.get(archs.DETECT, ()) if "class_loss" in changed else ()
 
 
 def load(run_dir, step=None):

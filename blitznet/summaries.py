@@ -60,14 +60,16 @@ def write_scores(folder, step, scores):
 
 def _panel(i, batch, answer, coder, class_names):
     """Picture `i` twice, side by side: its targets, and what the network answers."""
+    if keys.CLASS_LABEL in batch:
+        return _labelled_panel(i, batch, answer, class_names)
     image = (batch[keys.IMAGE][i].numpy() * 255).round().astype(np.uint8)
     truth = predicted = image
     classes = len(class_names) + 1
     if keys.MASK in batch:
-        side = image.shape[0]
-        truth = visualize.overlay_classes(truth, _grow(batch[keys.MASK][i].numpy(), side), classes)
+        size = image.shape[:2]
+        truth = visualize.overlay_classes(truth, _grow(batch[keys.MASK][i].numpy(), size), classes)
         found = tf.argmax(answer[keys.SEGMENTATION][i], axis=-1).numpy()
-        predicted = visualize.overlay_classes(predicted, _grow(found, side), classes)
+        predicted = visualize.overlay_classes(predicted, _grow(found, size), classes)
     if keys.PRIOR_LABELS in batch:
         boxes, labels = target_boxes(batch, i, coder)
         truth = visualize.draw_detections(truth, boxes, labels, None, class_names)
@@ -93,7 +95,15 @@ def target_boxes(batch, i, coder):
     return rows[:, :4], rows[:, 4].astype(int)
 
 
-def _grow(class_map, side):
-    """Nearest neighbours of a square class map `[F, F]` at `[side, side]`, uint8."""
-    index = np.arange(side) * len(class_map) // side
-    return class_map[np.ix_(index, index)].astype(np.uint8)
+def _labelled_panel(i, batch, answer, class_names):
+    """Picture `i` under its class and the likeliest one."""
+    image = (batch[keys.IMAGE][i].numpy() * 255).round().astype(np.uint8)
+    truth = class_names[int(batch[keys.CLASS_LABEL][i])]
+    found = class_names[int(tf.argmax(answer[keys.CLASS_LOGITS][i]))]
+    return visualize.side_by_side([image, image], [truth, f"predicted: {found}"])
+
+
+def _grow(class_map, size):
+    """Nearest neighbours of a class map `[F, G]` at `size` = (height, width), uint8."""
+    rows, columns = (np.arange(n) * m // n for n, m in zip(size, class_map.shape))
+    return class_map[np.ix_(rows, columns)].astype(np.uint8)

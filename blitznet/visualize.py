@@ -16,6 +16,7 @@ LEAST_SCORE = 0.3
 MOST_BOXES = 20
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _TEXT_HEIGHT_AT_SCALE_1 = 22
+_LEAST_TEXT_PANEL = 200
 _PAPER, _INK = (255, 255, 255), (32, 32, 32)
 _DARK_TEXT, _LIGHT_TEXT = (0, 0, 0), (255, 255, 255)
 
@@ -139,6 +140,36 @@ def side_by_side(images, titles, gap=8):
         cv2.putText(panel, title, (2, base), _FONT, scale, _INK, _thickness(scale), cv2.LINE_AA)
         panels += [np.full((bar + height, gap, 3), _PAPER, np.uint8), panel]
     return _framed(np.hstack(panels[1:]), gap)
+
+
+def name_classes(image, scores, class_names, label=None, count=5):
+    """The picture beside the names of the `count` classes that score highest, best first.
+
+    image: uint8 `[H, W, 3]` RGB. scores: `[N]`, such as probabilities; of equal ones the lower
+    class id comes first. class_names: N names. label: the true class in 0..N-1, whose name then
+    stands above the picture.
+
+    Raises ValueError for another number of scores or another kind of picture.
+    """
+    scores = np.asarray(scores)
+    if scores.shape != (len(class_names),):
+        raise ValueError(f"scores have shape {list(scores.shape)}: expected [{len(class_names)}]")
+    best = np.argsort(-scores, kind="stable")[:count]
+    height = max(_LEAST_TEXT_PANEL, _checked(image).shape[0])
+    names = _text_panel([f"{scores[n]:.2f} {class_names[n]}" for n in best], height)
+    title = "picture" if label is None else f"ground truth: {class_names[label]}"
+    return side_by_side([image, names], [title, "prediction"])
+
+
+def _text_panel(lines, height):
+    """A square picture of this height with one line of text below the other."""
+    panel = np.full((height, height, 3), _PAPER, np.uint8)
+    pitch = height / (len(lines) + 1)
+    scale = min(_scale_to_fit(line, min(0.5 * pitch, 18), height - 8) for line in lines)
+    for n, line in enumerate(lines):
+        place = (4, round((n + 1) * pitch))
+        cv2.putText(panel, line, place, _FONT, scale, _INK, _thickness(scale), cv2.LINE_AA)
+    return panel
 
 
 def contact_sheet(images, columns, gap=8):

@@ -140,6 +140,19 @@ def render(example, image_size, mask_side, unlabelled):
     return keep(example, tf.reduce_all(boxes[:, 2:] - boxes[:, :2] >= 2 / image_size, axis=1))
 
 
+def render_whole(example):
+    """Show the stored picture at its own size: IMAGE `[H, W, 3]`, MASK `[H, W]` if there is one.
+
+    For examples whose window is the whole picture.
+    """
+
+    def shown(pixels):
+        return tf.where(example[MIRRORED], tf.reverse(pixels, [1]), pixels)
+
+    present = example.keys() & {keys.IMAGE, keys.MASK}
+    return {**example, **{key: shown(example[key]) for key in present}}
+
+
 def sample_bilinear(image, window, side, fill, mirrored=False):
     """`[H, W, D]` -> float `[side, side, D]`: the window, TF1 sampling, `fill` `[D]` outside.
 

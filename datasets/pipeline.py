@@ -6,11 +6,15 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from blitznet import keys
-from blitznet.imaging import legacy_resize
+from blitznet.imaging import MEAN_RGB, legacy_resize
 from datasets import augment, records
 
 # Serialized records are shuffled, not decoded pictures: about 100 KB each.
 SHUFFLE_BLOCK = 2048
+# In place of a side in pixels: pictures and masks keep their sizes.
+OWN_SIZE = "own"
+# Pictures are padded with one number for all colours: none that a picture has.
+_NO_PIXEL = -1.0
 
 
 @dataclass(frozen=True)
@@ -18,14 +22,18 @@ class TrainingInput:
     """What makes training batches from examples.
 
     Attributes:
-      image_size: side S of the network's input, in pixels.
-      mask_side: side F of the segmentation targets, None without segmentation.
+      image_size: side S of the network's input, in pixels, or `OWN_SIZE`: then a batch is padded
+        to its largest picture, with the mean colour and the ignored label.
+      mask_side: side F of the segmentation targets, `OWN_SIZE` with that of pictures, None without
+        segmentation.
       coder: `PriorCoder` that makes the detection targets, None without detection.
       batch_size: pictures of a batch, over all replicas and workers.
-      augmentation: "full" or "none" (resizing only).
+      augmentation: "full" or "none" (resizing only); pictures of their own size get colours and
+        flips alone.
       zoomout_prob: probability of the zoom-out.
       use_masks: False takes every picture as one without a mask.
       ignore_label: the mask's value for pixels that do not count.
+      classify: whether the target is the picture's class.
       seed: everything random is a function of it and of the example's number.
     """
 
@@ -38,6 +46,7 @@ class TrainingInput:
     use_masks: bool = True
     ignore_label: int = 255
     seed: int = 0
+    classify: bool = False
 
 
 def training_dataset(record_sets, settings, start_step=0, replicas=1, worker=0, workers=1):
@@ -53,7 +62,7 @@ def training_dataset(record_sets, settings, start_step=0, replicas=1, worker=0, 
     Returns:
       tf.data of dicts: `image` `[B, S, S, 3]` in [0, 1] and `filename` `[B]`; with detection
       `prior_labels` `[B, P]` int32 and `prior_offsets` `[B, P, 4]`; with segmentation `mask`
-      `[B, F, F]` uint8.
+      `[B, F, F]` uint8; with classification `class_label` `[B]` int32.
 
     Raises:
       ValueError: the batch cannot be divided so.
@@ -74,13 +83,30 @@ def training_dataset(record_sets, settings, start_step=0, replicas=1, worker=0, 
         lambda number, serialized: _training_example(number, serialized, settings),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
-    part = settings.batch_size // replicas
-    dataset = dataset.batch(part, drop_remainder=True).prefetch(2 * replicas // workers)
-    return _without_tuning(dataset)
+    dataset = _batched(dataset, settings.batch_size // replicas, settings)
+    return _without_tuning(dataset.prefetch(2 * replicas // workers))
+
+
+def _batched(dataset, size, settings):
+    """Batches of `size` examples, padded where they keep their sizes."""
+    if settings.image_size != OWN_SIZE:
+        return dataset.batch(size, drop_remainder=True)
+    values = {keys.IMAGE: _NO_PIXEL, keys.MASK: tf.cast(settings.ignore_label, tf.uint8)}
+    padding = {key: values.get(key) for key in dataset.element_spec}
+    dataset = dataset.padded_batch(size, padding_values=padding, drop_remainder=True)
+    mean = tf.constant(MEAN_RGB) / 255.0
+
+    def with_mean_colour(batch):
+        image = batch[keys.IMAGE]
+        return {**batch, keys.IMAGE: tf.where(image == _NO_PIXEL, mean, image)}
+
+    return dataset.map(with_mean_colour)
 
 
 def evaluation_dataset(record_sets, image_size, batch_size):
     """Every picture of the record sets once, in order.
+
+    `image_size` None leaves pictures at their own sizes, one in a batch.
 
     Returns:
       tf.data of dicts: `image` `[B, S, S, 3]` in [0, 1]; `encoded_image`, `encoded_mask`,
@@ -93,11 +119,13 @@ def evaluation_dataset(record_sets, image_size, batch_size):
     def read(serialized):
         example = records.parse(serialized)
         image = records.decode_image(example[keys.ENCODED_IMAGE])
-        image = legacy_resize(image[None], (image_size, image_size))[0] / 255.0
-        return {**example, keys.IMAGE: image}
+        if image_size:
+            image = legacy_resize(image[None], (image_size, image_size))[0]
+        return {**example, keys.IMAGE: tf.cast(image, tf.float32) / 255.0}
 
     dataset = tf.data.TFRecordDataset(files).map(read, num_parallel_calls=tf.data.AUTOTUNE)
-    return _without_tuning(dataset.padded_batch(batch_size).prefetch(2))
+    dataset = dataset.padded_batch(batch_size if image_size else 1)
+    return _without_tuning(dataset.prefetch(2))
 
 
 def _without_tuning(dataset):
@@ -172,11 +200,15 @@ def _training_example(number, serialized, settings):
 def _augment(example, seed, settings):
     """Spec section 10, in its order; seeds differ by operation."""
     seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 4))
+    whole = settings.image_size == OWN_SIZE
     if settings.augmentation == "full":
         example = augment.photometric(example, seeds[0])
-        example = augment.zoom_out(example, seeds[1], settings.zoomout_prob)
-        example = augment.random_crop(example, seeds[2])
+        if not whole:
+            example = augment.zoom_out(example, seeds[1], settings.zoomout_prob)
+            example = augment.random_crop(example, seeds[2])
         example = augment.random_flip(example, seeds[3])
+    if whole:
+        return augment.render_whole(example)
     return augment.render(example, settings.image_size, settings.mask_side, settings.ignore_label)
 
 
@@ -184,6 +216,8 @@ def _targets(example, settings):
     batch = {key: example[key] for key in (keys.IMAGE, keys.FILENAME)}
     if settings.mask_side:
         batch[keys.MASK] = example[keys.MASK]
+    if settings.classify:
+        batch[keys.CLASS_LABEL] = example[keys.CLASS_LABEL]
     if settings.coder:
         labels, offsets = settings.coder.encode(example[keys.BOXES], example[keys.LABELS])
         batch[keys.PRIOR_LABELS], batch[keys.PRIOR_OFFSETS] = labels, offsets

@@ -20,6 +20,9 @@ MODEL = {
     "n_base_channels": 64,
     "seg_filter_size": 1,
     "class_loss": "softmax",
+    "arch": "blitznet",
+    "dilated_projection": "conv",
+    "geometry": "same",
     "detect": False,
     "segment": False,
 }
@@ -52,6 +55,10 @@ TRAINING = {
     "warmup_lr": 1e-5,
     "optimizer": "adam",
     "box_loss": "smooth_l1",
+    "pixel_loss": "mean",
+    "momentum": 0.9,
+    "bias_rate": 1.0,
+    "preset": None,
     "lookahead": False,
     "mixed_precision": "none",
     "xla": False,
@@ -83,6 +90,7 @@ EVALUATION = {
     "min_ckpt": 0,
     "step": 1,
     "voc_iou_thresh": 0.5,
+    "border": 0,
     "save_first_n": 0,
     "batch_size": 8,
 }
@@ -109,6 +117,7 @@ def test_evaluation_knows_every_model_flag():
         *("--trunk", "resnet18", "--x4", "--image_size", "64", "--head", "shared"),
         *("--resize", "nearest", "--top_fm", "8", "--det_kernel", "1", "--n_base_channels", "4"),
         *("--seg_filter_size", "3", "--detect", "--segment", "--class_loss", "focal"),
+        *("--arch", "fcn8s", "--geometry", "reference", "--dilated_projection", "none"),
     )
     assert {name for name in vars(given)} >= set(MODEL)
 
@@ -229,6 +238,18 @@ def test_an_average_has_the_settings_of_its_kind(flags, expected):
         (["--accumulate", "5"], ["--accumulate 5", "--batch_size 32"]),
         (["--segment", "--class_loss", "focal"], ["--class_loss", "--segment"]),
         (["--segment", "--box_loss", "giou"], ["--box_loss", "--segment"]),
+        (["--detect", "--pixel_loss", "sum"], ["--pixel_loss", "segmentation"]),
+        (["--bias_rate", "2"], ["--bias_rate", "momentum and nesterov", "adam"]),
+        (["--momentum", "0.99"], ["--momentum", "momentum, nesterov and sgdw"]),
+        (["--geometry", "reference"], ["--geometry", "--arch blitznet"]),
+        (["--trunk", "alexnet"], ["--trunk alexnet", "--arch blitznet", "resnet50"]),
+        (["--arch", "fcn8s", "--x4"], ["--x4", "--arch fcn8s"]),
+        (["--arch", "fcn8s", "--detect"], ["--detect", "--arch fcn8s"]),
+        (["--arch", "fcn8s", "--trunk", "resnet50"], ["--trunk resnet50", "vgg16"]),
+        (["--arch", "fcn8s", "--no_seg_gt"], ["--no_seg_gt", "--detect"]),
+        (["--arch", "fcn8s", "--accumulate", "2"], ["--accumulate", "--image_size"]),
+        (["--arch", "fcn8s", "--xla"], ["--xla", "--image_size"]),
+        (["--arch", "classifier", "--trunk", "vgg16"], ["--trunk vgg16", "detnet59"]),
     ],
 )
 def test_flags_that_do_not_go_together_are_named(flags, named):
@@ -268,7 +289,8 @@ RUN = {**MODEL, "detect": True, "segment": True, "num_classes": 21}
     ],
 )
 def test_tasks_are_the_runs_or_those_of_them_that_are_named(flags, run, expected):
-    assert config.tasks(evaluation_args(*flags), {**RUN, **run}) == expected
+    found = config.tasks(evaluation_args(*flags), {**RUN, **run})
+    assert found == {**expected, "classify": False}
 
 
 @pytest.mark.parametrize(
@@ -332,3 +354,59 @@ def test_several_devices_take_what_one_does_not_and_one_what_they_do_not():
     config.training_config(training_args(*several))
     with pytest.raises(ValueError, match="--batch_norm sync has no effect"):
         config.training_config(training_args("--batch_norm", "sync"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "shape"),
+    [
+        (["--arch", "fcn32s"], {"image_size": None, "trunk": "vgg16", "geometry": "same"}),
+        (
+            ["--arch", "fcn32s", "--trunk", "alexnet", "--image_size", "64"],
+            {"image_size": 64, "trunk": "alexnet", "geometry": "same"},
+        ),
+        (
+            ["--arch", "classifier"],
+            {"image_size": 224, "trunk": "resnet50", "dilated_projection": "conv"},
+        ),
+    ],
+)
+def test_an_architecture_has_the_shape_and_the_defaults_of_its_builder(flags, shape):
+    settings = config.training_config(training_args(*flags))
+    assert settings.shape == {"arch": flags[1], **shape}
+    # A parser that has been used for one architecture is that of the others still.
+    assert config.training_config(training_args()).shape["image_size"] == 300
+
+
+PAPER = {"optimizer": "momentum", "momentum": 0.9, "batch_size": 20, "pixel_loss": "mean"}
+RELEASE = {"optimizer": "momentum", "momentum": 0.99, "batch_size": 1, "pixel_loss": "sum"}
+
+
+@pytest.mark.parametrize(
+    ("preset", "arch", "trunk", "expected", "rate"),
+    [
+        ("fcn-paper", "fcn32s", "vgg16", PAPER, 1e-4),
+        ("fcn-paper", "fcn16s", "vgg16", PAPER, 1e-6),
+        ("fcn-paper", "fcn8s", "vgg16", PAPER, 1e-8),
+        ("fcn-paper", "fcn8s-atonce", "vgg16", PAPER, 1e-4),
+        ("fcn-paper", "fcn32s", "alexnet", PAPER, 1e-3),
+        ("fcn-release", "fcn32s", "vgg16", RELEASE, 1e-10),
+        ("fcn-release", "fcn16s", "vgg16", RELEASE, 1e-12),
+        ("fcn-release", "fcn8s", "alexnet", RELEASE, 1e-14),
+    ],
+)
+def test_presets_are_the_papers_and_the_releases_settings(preset, arch, trunk, expected, rate):
+    args = training_args("--preset", preset, "--arch", arch, "--trunk", trunk)
+    assert {name: getattr(args, name) for name in expected} == expected
+    assert args.learning_rate == args.warmup_lr == pytest.approx(rate)
+    assert (args.weight_decay, args.bias_rate) == (5e-4, 2)
+
+
+def test_flags_that_are_given_win_over_a_preset():
+    args = training_args("--batch_size", "4", "--arch", "fcn8s", "--preset", "fcn-release")
+    assert (args.batch_size, args.momentum) == (4, 0.99)
+
+
+def test_a_preset_is_refused_for_another_architecture(capsys):
+    with pytest.raises(SystemExit):
+        training_args("--preset", "fcn-paper")
+    assert "--preset fcn-paper goes with --arch fcn32s" in capsys.readouterr().err

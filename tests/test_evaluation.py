@@ -16,51 +16,8 @@ from blitznet.metrics.coco_ap import NUMBERS
 from datasets import records
 from datasets.pipeline import evaluation_dataset
 from datasets.record_sets import CocoSet
+from evaluation_cases import CAT_BOX, DOG_BOX, example, png, prediction, scored
 from tools import encode_coco
-
-CAT_BOX, DOG_BOX = [0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0]
-
-
-def png(array):
-    file = io.BytesIO()
-    Image.fromarray(np.asarray(array, np.uint8)).save(file, "PNG")
-    return file.getvalue()
-
-
-def example(boxes, labels, difficult=None, mask=None, padding=2, crowd=None, source_id=b"1"):
-    """As `engine.predictions` gives it: padded with label 0 to the batch's longest list."""
-    count = len(labels)
-    sides = np.reshape(boxes, (-1, 4))[:, 2:] - np.reshape(boxes, (-1, 4))[:, :2]
-    return {
-        keys.HEIGHT: 100,
-        keys.WIDTH: 200,
-        keys.SOURCE_ID: source_id,
-        keys.FILENAME: b"cat.jpg",
-        keys.IS_CROWD: np.array([*(crowd or [False] * count), *[False] * padding]),
-        keys.AREA: np.array([*(2e4 * sides.prod(axis=1)), *[0.0] * padding], np.float32),
-        keys.BOXES: np.concatenate([np.reshape(boxes, (-1, 4)), np.zeros((padding, 4))]),
-        keys.LABELS: np.array([*labels, *[0] * padding]),
-        keys.DIFFICULT: np.array([*(difficult or [False] * count), *[False] * padding]),
-        keys.HAS_MASK: mask is not None,
-        keys.ENCODED_MASK: b"" if mask is None else png(mask),
-        keys.ENCODED_IMAGE: png(np.zeros((2, 2, 3))),
-    }
-
-
-def prediction(boxes=(), scores=(), classes=(), class_map=None):
-    return {
-        keys.DETECTION_BOXES: np.reshape(boxes, (-1, 4)),
-        keys.DETECTION_SCORES: np.array(scores, float),
-        keys.DETECTION_CLASSES: np.array(classes, int),
-        keys.SEMANTIC_CLASSES: np.zeros((2, 2), np.uint8) if class_map is None else class_map,
-    }
-
-
-def scored(pairs, rule="voc12", segment=True):
-    meter = evaluation.Evaluation(("cat", "dog"), rule, 0.5, segment)
-    for pair in pairs:
-        meter.add(*pair)
-    return meter.scores()
 
 
 def test_scores_of_two_pictures_by_hand():
@@ -82,6 +39,8 @@ def test_scores_of_two_pictures_by_hand():
     assert found["iou"] == {"background": 0.5, "cat": 0.5, "dog": 1.0}
     assert found["miou"] == pytest.approx(2 / 3)
     assert found["pixel_accuracy"] == pytest.approx(6 / 7)
+    assert found["mean_accuracy"] == pytest.approx((1 / 2 + 1 + 1) / 3)
+    assert found["frequency_weighted_iou"] == pytest.approx((2 / 2 + 1 / 2 + 4 * 1) / 7)
     assert (found["images"], found["images_with_masks"]) == (2, 2)
 
 
@@ -91,20 +50,6 @@ def test_a_difficult_object_neither_helps_nor_hurts(found_it):
     boxes = [CAT_BOX, DOG_BOX] if found_it else [CAT_BOX]
     scores = [0.5, 0.9][: len(boxes)]
     assert scored([(picture, prediction(boxes, scores, [1] * len(boxes)))])["map"] == 1.0
-
-
-def test_without_masks_there_is_no_miou_anywhere():
-    found = scored([(example([CAT_BOX], [1]), prediction([CAT_BOX], [1.0], [1]))])
-    assert found["miou"] is None and found["pixel_accuracy"] is None
-    assert "mIoU: not computed: no masks" in evaluation.tables(found)
-    json.dumps(found, allow_nan=False)
-
-
-def test_pictures_without_mask_do_not_count_among_others():
-    masked = (example([], [], mask=np.ones((2, 2))), prediction(class_map=np.ones((2, 2), int)))
-    found = scored([masked, (example([], []), prediction(class_map=np.full((2, 2), 2)))])
-    assert (found["miou"], found["images"], found["images_with_masks"]) == (1.0, 2, 1)
-    assert found["map"] is None, "no object: no average precision"
 
 
 @pytest.mark.parametrize(("rule", "segment"), [(None, True), ("voc07", False)])

@@ -26,6 +26,12 @@ def test_a_line_says_what_there_is_no_score_of():
     assert summary_line(1000, {"miou": 1.0}, "r") == "1\tno mAP\t100.00% mIoU\tr"
 
 
+def test_a_classifiers_line_has_its_own_scores_where_others_have_theirs():
+    line = summary_line(2500, {"top1": 0.5, "top5": 1.0, "top1_by_class": {}}, "r")
+    assert line == "2.5\t50.00% top-1\t100.00% top-5\tr"
+    assert summary_line(1000, {"top1": None, "top5": None}, "r") == "1\tno top-1\tno top-5\tr"
+
+
 def test_lines_are_read_back_for_their_records_only(tmp_path):
     path = tmp_path / "1evaluations.txt"
     assert evaluated_steps(path, "a") == set()
@@ -142,6 +148,12 @@ def test_results_are_one_a_line_and_known_by_their_records(tmp_path):
         (("mAP", 0.6), {"map": 0.5}, None),
         (("mIoU", 0.9), {"map": 0.1}, ("mAP", 0.1)),
         (("mAP", 0.1), {"miou": 0.9}, None),
+        (None, {"top1": 0.5, "top5": 0.9}, ("top1", 0.5)),
+        (None, {"top1": None, "top5": None}, None),
+        (("top1", 0.4), {"top1": 0.5}, ("top1", 0.5)),
+        (("top1", 0.5), {"top1": 0.5}, None),
+        (("top1", 0.9), {"miou": 0.1}, ("mIoU", 0.1)),
+        (("mIoU", 0.1), {"top1": 0.9}, None),
     ],
 )
 def test_the_better_of_two_is_marked(tmp_path, old, scores, expected):
@@ -152,7 +164,9 @@ def test_the_better_of_two_is_marked(tmp_path, old, scores, expected):
     assert mark == (expected and {"step": 7, "by": expected[0], "score": expected[1]})
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"by": "mAP", "score": null}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"by": "mAP", "score": null}', '{"by": "mIOU", "score": 1}']
+)
 def test_a_mark_that_does_not_read_is_named(tmp_path, text):
     path = tmp_path / "best-x.json"
     path.write_text(text)

@@ -5,11 +5,13 @@ import pytest
 import tensorflow as tf
 from tensorflow import keras
 
+import toy_detnet
 import toy_vgg
 from blitznet import build_model, inference
-from blitznet.layers import SpatialL2Norm
-from blitznet.models.blitznet import segmentation_side, source_sides
+from blitznet.archs import segmentation_side
+from blitznet.models.blitznet import source_sides
 from blitznet.variables import variables_by_path
+from random_weights import give_random_weights
 
 SMALL = {"num_classes": 6, "image_size": 64, "trunk": "resnet18_half", "top_fm": 16}
 VGG = {"num_classes": 3, "image_size": 272, "trunk": "vgg16", "n_base_channels": 8}
@@ -21,13 +23,16 @@ SHAPES = {
     "detection": {**SMALL, "segment": False, "class_loss": "focal"},
     "segmentation": {**SMALL, "detect": False},
     "vgg16": VGG,
+    "detnet59": {**SMALL, "trunk": "detnet59"},
+    "detnet59, no projection": {**SMALL, "trunk": "detnet59", "dilated_projection": "none"},
 }
 
 
 @pytest.fixture(autouse=True)
-def small_vgg(monkeypatch):
-    """Make `vgg16` the name of a VGG-16 with an eighth of the channels."""
+def small_trunks(monkeypatch):
+    """Make `vgg16` and `detnet59` the names of narrow ones."""
     toy_vgg.install(monkeypatch)
+    toy_detnet.install(monkeypatch)
 
 
 def trained(shape, seed=0):
@@ -35,26 +40,6 @@ def trained(shape, seed=0):
     model = build_model(**shape)
     give_random_weights(model, seed)
     return model
-
-
-def give_random_weights(model, seed):
-    random = np.random.default_rng(seed)
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            size = layer.gamma.shape
-            layer.gamma.assign(random.uniform(0.5, 2.0, size))
-            layer.moving_variance.assign(random.uniform(0.5, 2.0, size))
-            layer.beta.assign(random.normal(0, 0.1, size))
-            layer.moving_mean.assign(random.normal(0, 0.1, size))
-        elif isinstance(layer, keras.layers.Conv2D):
-            inputs = np.prod(layer.kernel.shape[:-1])
-            layer.kernel.assign(random.normal(0, np.sqrt(2 / inputs), layer.kernel.shape))
-            if layer.use_bias:
-                layer.bias.assign(random.normal(0, 0.1, layer.bias.shape))
-        elif isinstance(layer, SpatialL2Norm):
-            layer.scale.assign(random.uniform(2, 30, layer.scale.shape))
-        else:
-            assert not layer.weights, layer.name
 
 
 def answers(model):

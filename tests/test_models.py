@@ -6,8 +6,9 @@ import tensorflow as tf
 
 import golden
 from blitznet import build_model, keys, runs
+from blitznet.archs import segmentation_side
 from blitznet.convert.tf1_blitznet import assign, network_names, tf1_name
-from blitznet.models.blitznet import segmentation_side, source_sides
+from blitznet.models.blitznet import source_sides
 from blitznet.priors import PRIORS_PER_CELL
 from blitznet.trunks import NAMES, get_trunk
 from blitznet.variables import variables_by_path
@@ -53,7 +54,7 @@ def test_trunks_answer_by_stride(trunk):
 
     features = get_trunk(trunk).features(keras.Input((96, 96, 3)), Conv())
     sides = {name: maps.shape[1] for name, maps in features.items()}
-    coarser = {} if trunk == "vgg16" else {"C5": 3}
+    coarser = {} if trunk in ("vgg16", "detnet59") else {"C5": 3}
     assert sides == {"C2": 24, "C3": 12, "C4": 6, **coarser}
 
 

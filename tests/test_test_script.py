@@ -53,7 +53,10 @@ def test_the_truth_scores_one_and_everything_says_so(tiny_data, run_at, predict_
     assert scalars == {
         "PascalBoxes_Precision/mAP@0.5IOU": [(10, 1.0)],
         "PascalBoxes_PerformanceByCategory/AP@0.5IOU/horse": [(10, 1.0)],
+        "segmentation/pixel_accuracy": [(10, 1.0)],
+        "segmentation/mean_accuracy": [(10, 1.0)],
         "segmentation/mIoU": [(10, 1.0)],
+        "segmentation/frequency_weighted_IoU": [(10, 1.0)],
     }
     assert best(folder) == {"step": 10, "by": "mAP", "score": 1.0}
     assert "best so far: 100.00% mAP at step 10" in printed

@@ -11,8 +11,9 @@ import config
 import golden
 import toy_vgg
 from blitznet import build_model, keys, runs
+from blitznet.archs import segmentation_side
 from blitznet.convert.tf1_blitznet import assign
-from blitznet.models.blitznet import segmentation_side, source_sides
+from blitznet.models.blitznet import source_sides
 from blitznet.variables import variables_by_path
 
 SOURCES = ("conv4_3", "fc7", "conv6_2", "conv7_2", "conv8_2", "conv9_2")

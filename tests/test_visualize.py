@@ -11,6 +11,7 @@ from blitznet.visualize import (
     class_colours,
     contact_sheet,
     draw_detections,
+    name_classes,
     overlay_classes,
     palette_png,
     side_by_side,
@@ -188,3 +189,18 @@ def test_the_surest_twenty_of_enough_score_are_worth_drawing():
     np.testing.assert_array_equal(visualize.worth_drawing(scores), np.arange(20))
     np.testing.assert_array_equal(visualize.worth_drawing([0.5, 0.3, 0.29]), [0, 1])
     assert len(visualize.worth_drawing([])) == 0
+
+
+def test_the_likeliest_classes_stand_beside_the_picture_best_first():
+    names = ["cat", "dog", "emu"]
+    drawn = name_classes(GREY, [0.2, 0.5, 0.3], names, count=2)
+    same = name_classes(GREY, [0.5, 0.3, 0.2], ["dog", "emu", "cat"], count=2)
+    np.testing.assert_array_equal(drawn, same)
+    tied = name_classes(GREY, [0.5, 0.5, 0.0], names, count=2)
+    np.testing.assert_array_equal(tied, name_classes(GREY, [0.5, 0.5], names[:2]))
+    assert np.any(tied != name_classes(GREY, [0.5, 0.5], ["dog", "cat"]))
+    assert np.any(drawn != name_classes(GREY, [0.2, 0.5, 0.3], names, 1, count=2)), "its name"
+    # A small picture is enlarged to 200 pixels, so that the names can be read.
+    assert drawn.shape == name_classes(np.full((200, 200, 3), 120, np.uint8), [1], ["a"]).shape
+    with pytest.raises(ValueError, match=r"scores have shape \[2\]: expected \[3\]"):
+        name_classes(GREY, [0.5, 0.5], names)

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from blitznet import keys, runs
+from blitznet import archs, keys, runs
 
 IMAGES = 4
 
@@ -13,7 +13,7 @@ def toy(precision="float32", frozen=False, weight_decay=5e-4):
     """`(model, coder)`; with `frozen`, batch norm keeps to its statistics."""
     keras.utils.set_random_seed(5)
     shape = {"image_size": 64, "trunk": "resnet18_half", "top_fm": 16, "n_base_channels": 8}
-    description = {"model": runs.full_shape({"num_classes": 4, **shape})}
+    description = {"model": archs.full_shape({"num_classes": 4, **shape})}
     model, coder = runs.build(description, weight_decay=weight_decay, precision=precision)
     for layer in model.layers if frozen else ():
         if isinstance(layer, keras.layers.BatchNormalization):

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from blitznet import inference, warmup
+from blitznet.archs import segmentation_side
 from blitznet.export import onnx, openvino, saved_model, tflite
 from blitznet.export.answers import portable_function, write_names
-from blitznet.models.blitznet import segmentation_side
 
 
 @dataclass(frozen=True)

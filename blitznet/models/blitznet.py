@@ -32,6 +32,7 @@ def build_model(
     n_base_channels=64,
     seg_filter_size=1,
     class_loss="softmax",
+    dilated_projection="conv",
     weight_decay=5e-5,
     bn_decay=0.9,
     precision="float32",
@@ -58,6 +59,8 @@ def build_model(
       class_loss: what the class logits are trained with; for "focal" their biases start at
         -log(99), so that the many negatives do not swamp the first steps (arXiv 1708.02002,
         section 4.1).
+      dilated_projection: "none" for detnet59 without the 1x1 convolutions on the shortcuts of its
+        dilated stages, an ablation of its paper (arXiv 1804.06215); "conv" on any other trunk.
       weight_decay: penalty `weight_decay * sum(w ** 2) / 2` on kernels, in `model.losses`.
       bn_decay: momentum of the moving batch-norm statistics.
       precision: what the layers compute in, one of `choices.PRECISIONS`; weights, batch-norm
@@ -73,7 +76,7 @@ def build_model(
     Raises:
       ValueError: an argument is outside what is described here.
     """
-    base = get_trunk(trunk)
+    base = get_trunk(trunk, dilated_projection)
     _check(num_classes, image_size, detect, segment, top_fm)
     choices.check("head", head, HEADS)
     choices.check("resize", resize, RESIZES)
@@ -87,7 +90,7 @@ def build_model(
         if base.sources:
             sources = base.sources(features, conv)
         else:
-            pyramid = _downscale(features, conv, base.downscale_unit, image_size)
+            pyramid = _downscale(features, conv, base, image_size)
             sources = _upscale(pyramid, conv, top_fm, resize, finest="C2" if x4 else "C3")
 
         outputs = {}
@@ -126,13 +129,6 @@ def source_sides(model):
     return tuple(sorted(sides, reverse=True))
 
 
-def segmentation_side(model):
-    """Side of the segmentation logits of a built model; None if it does not segment."""
-    if not any(layer.name == keys.SEGMENTATION for layer in model.layers):
-        return None
-    return model.get_layer(keys.SEGMENTATION).output.shape[1]
-
-
 def _check(num_classes, image_size, detect, segment, top_fm):
     if not (detect or segment):
         raise ValueError("nothing to build: set detect, segment or both")
@@ -144,20 +140,20 @@ def _check(num_classes, image_size, detect, segment, top_fm):
         raise ValueError(f"top_fm is a positive multiple of 4, got {top_fm}")
 
 
-def _downscale(features, conv, unit, image_size):
+def _downscale(features, conv, base, image_size):
     """The trunk's maps `C2...` and below them halved ones, to stride 256 (512 for large images).
 
     A map of side 1 ends the stream: another block would repeat it.
     """
     pyramid = dict(features)
-    level = len(pyramid) + 1
+    level, block = len(pyramid) + 1, base.last_block
     last_stride = 512 if image_size >= LARGE_IMAGE else 256
     stride = 2**level
     x = pyramid[f"C{level}"]
     while stride < last_stride and x.shape[1] > 1:
-        stride, level = stride * 2, level + 1
+        stride, level, block = stride * 2, level + 1, block + 1
         for i in (1, 2):
-            x = unit(x, conv, 2 if i == 1 else 1, f"block{level - 1}_unit{i}")
+            x = base.downscale_unit(x, conv, 2 if i == 1 else 1, f"block{block}_unit{i}")
         pyramid[f"C{level}"] = x
     return pyramid
 

@@ -13,21 +13,28 @@ from blitznet.priors import prior_scales
 from blitznet.trunks import Trunk
 
 
-def _shortcut(x, conv, depth, stride, name):
-    """Identity, subsampled where there is a stride; a projection where the depth changes."""
-    if x.shape[-1] != depth:
+def _shortcut(x, conv, depth, stride, name, project=False):
+    """Identity, subsampled where there is a stride; a projection where the depth changes.
+
+    With `project` it is a projection in any case.
+    """
+    if project or x.shape[-1] != depth:
         return conv.norm(x, depth, 1, f"{name}_shortcut", stride=stride, relu=False)
     if stride > 1:
         return keras.layers.MaxPooling2D(1, stride, padding="same", name=f"{name}_subsample")(x)
     return x
 
 
-def bottleneck_unit(x, conv, stride, name, depth, mid):
-    """1x1 (with the stride), 3x3, 1x1: `[B, H, W, D]` -> `[B, H / stride, W / stride, depth]`."""
+def bottleneck_unit(x, conv, stride, name, depth, mid, dilation=1, project=False):
+    """1x1 (with the stride), 3x3, 1x1: `[B, H, W, D]` -> `[B, H / stride, W / stride, depth]`.
+
+    The taps of the 3x3 convolution lie `dilation` cells apart. With `project`, the shortcut has
+    a 1x1 convolution although its shape stays.
+    """
     residual = conv.norm(x, mid, 1, f"{name}_conv1", stride=stride)
-    residual = conv.norm(residual, mid, 3, f"{name}_conv2")
+    residual = conv.norm(residual, mid, 3, f"{name}_conv2", dilation=dilation)
     residual = conv.norm(residual, depth, 1, f"{name}_conv3", relu=False)
-    return add_relu(_shortcut(x, conv, depth, stride, name), residual, name)
+    return add_relu(_shortcut(x, conv, depth, stride, name, project), residual, name)
 
 
 def basic_unit(x, conv, stride, name, depth):
@@ -37,8 +44,17 @@ def basic_unit(x, conv, stride, name, depth):
     return add_relu(_shortcut(x, conv, depth, stride, name), residual, name)
 
 
-def _resnet(images, conv, root, blocks):
-    """A root of `root` channels and blocks; `blocks` is a list of (unit, number of units)."""
+def residual_features(images, conv, root, blocks):
+    """The features of a root of `root` channels and blocks behind it, which halve their maps.
+
+    Args:
+      images: `[B, S, S, 3]` in [0, 1].
+      conv: the network's `Conv`.
+      blocks: a list of (unit, number of units); a unit is called as `bottleneck_unit` is.
+
+    Returns:
+      `{"C2": map of stride 4, "C3": 8, ...}`, one for each block.
+    """
     x = CaffeInput(name="caffe_input", dtype="float32")(images)
     x = keras.layers.ZeroPadding2D(3, name="conv1_pad")(x)
     x = conv.norm(x, root, 7, "conv1", stride=2, padding="valid")
@@ -52,11 +68,13 @@ def _resnet(images, conv, root, blocks):
     return features
 
 
-def _trunk(root, blocks):
-    features = partial(_resnet, root=root, blocks=blocks)
+def residual_trunk(features, unit, last_block, unprojected=None):
+    """The `Trunk` of these features, whose last block has this number and is made of `unit`."""
     return Trunk(
         features=features,
-        downscale_unit=blocks[-1][0],
+        downscale_unit=unit,
+        last_block=last_block,
+        unprojected=unprojected,
         prior_scales=prior_scales,
         head_initializer=partial(
             keras.initializers.VarianceScaling, 0.1, mode="fan_in", distribution="truncated_normal"
@@ -64,18 +82,27 @@ def _trunk(root, blocks):
     )
 
 
+def bottleneck_blocks(root, units):
+    """Blocks for `residual_features`, of so many bottleneck units each, as deep as ResNet-50's.
+
+    The first one's units have `root` channels inside and four times as many at their end, each
+    further one's twice those of the one before.
+    """
+    return [
+        (partial(bottleneck_unit, depth=4 * root * 2**i, mid=root * 2**i), count)
+        for i, count in enumerate(units)
+    ]
+
+
+def _resnet(root, blocks):
+    features = partial(residual_features, root=root, blocks=blocks)
+    return residual_trunk(features, blocks[-1][0], len(blocks))
+
+
 def _resnet18(root):
-    return _trunk(root, [(partial(basic_unit, depth=root * 2**i), 2) for i in range(4)])
+    return _resnet(root, [(partial(basic_unit, depth=root * 2**i), 2) for i in range(4)])
 
 
-RESNET50 = _trunk(
-    64,
-    [
-        (partial(bottleneck_unit, depth=256, mid=64), 3),
-        (partial(bottleneck_unit, depth=512, mid=128), 4),
-        (partial(bottleneck_unit, depth=1024, mid=256), 6),
-        (partial(bottleneck_unit, depth=2048, mid=512), 3),
-    ],
-)
+RESNET50 = _resnet(64, bottleneck_blocks(64, (3, 4, 6, 3)))
 RESNET18 = _resnet18(64)
 RESNET18_HALF = _resnet18(32)

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from blitznet import engine, keys, runs
+from blitznet import archs, engine, keys, runs
 from blitznet.postprocess.detection import detections
 from blitznet.postprocess.settings import DetectionSettings
 from tools.benchmark import timing
@@ -20,7 +20,7 @@ def measure(image_size, x4, batch_size, num_classes, objects, repeats):
       `losses_ms`; `share` of the matrix product's FLOP/s that the network reaches; `inference_mb`
       and `peak_mb`, of the process before and after matching and losses; `environment`.
     """
-    shape = runs.full_shape({"num_classes": num_classes, "image_size": image_size, "x4": x4})
+    shape = archs.full_shape({"num_classes": num_classes, "image_size": image_size, "x4": x4})
     model, coder = runs.build({"model": shape})
     input_shape = (batch_size, *model.input_shape[1:])
     forward, flop = timing.network_and_flop(model, shape, input_shape, "inference", "float32")

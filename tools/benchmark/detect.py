@@ -53,14 +53,14 @@ def detect(args):
 
 def _network(args):
     """`(model, coder, shape)` of a run, or with random weights."""
-    from blitznet import runs
+    from blitznet import archs, runs
     from tools.benchmark import timing
 
     if args.run:
         refuse_model_flags(args)
         model, coder, description, _ = runs.load(args.run)
         return model, coder, description["model"]
-    shape = runs.full_shape(dataclasses.asdict(config.model_config(args)))
+    shape = archs.full_shape(dataclasses.asdict(config.model_config(args)))
     model = timing.random_model(shape)
     return model, runs.make_coder(model, shape) if shape["detect"] else None, shape
 

@@ -68,12 +68,12 @@ class Turns:
         if args.run:
             refuse_model_flags(args)
             self._model, coder, description, _ = runs.load(args.run)
-            self.shape = runs.full_shape(description["model"])
+            self.shape = description["model"]
             _check_classes(args, description["class_names"], self._info.class_names)
         else:
             flags = vars(config.model_config(args))
             self.shape = {"num_classes": len(self._info.class_names) + 1, **flags}
-            self._model, coder = runs.build({"model": runs.full_shape(self.shape)})
+            self._model, coder = runs.build({"model": self.shape})
         network, _ = inference.build(self._model, self.shape)
         self._predict = engine.make_predict(network, coder, DetectionSettings())
         self._batches = pipeline.evaluation_dataset(

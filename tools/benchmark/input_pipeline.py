@@ -78,7 +78,7 @@ def measure_input(args):
 def training_batches(record_sets, shape, args):
     """The training batches of a network of `build_model`'s arguments `shape`, as tf.data."""
     from blitznet import runs
-    from blitznet.models.blitznet import segmentation_side
+    from blitznet.archs import segmentation_side
     from datasets.pipeline import TrainingInput, training_dataset
 
     model, coder = runs.build(runs.describe(shape, record_sets[0].class_names, {}))

@@ -8,9 +8,9 @@ import tensorflow as tf
 from tensorflow import keras
 
 from blitznet import engine, keys, optim, runs
+from blitznet.archs import segmentation_side
 from blitznet.loss_scaling import LossScale
 from blitznet.losses.detection import make_detection_loss
-from blitznet.models.blitznet import segmentation_side
 from blitznet.progress import progress_bar
 from tools.benchmark import timing
 
@@ -110,7 +110,7 @@ def _build(network, step):
     keras.utils.set_random_seed(_SEED)
     precision = step["mixed_precision"]
     model, coder = runs.build(
-        {"model": runs.full_shape(network)},
+        {"model": network},
         weight_decay=5e-5,
         precision="float32" if precision == "none" else precision,
     )
