@@ -120,7 +120,7 @@ def bilinear(channels, side):
     return blob
 
 
-def vgg_blobs(arch, seed=0):
+def vgg_blobs(arch, seed=0, classes=CLASSES):
     """Random weights of a voc-fcn net; learned upsampling is random on its diagonal."""
     rng = np.random.default_rng(seed)
     blobs, depth = {}, 3
@@ -128,17 +128,17 @@ def vgg_blobs(arch, seed=0):
         for i in range(1, count + 1):
             add_conv(blobs, f"conv{block}_{i}", (width, depth, 3, 3), rng)
             depth = width
-    _add_top(blobs, (VGG_FC, depth, 7, 7), rng)
+    _add_top(blobs, (VGG_FC, depth, 7, 7), classes, rng)
     skips = SKIPS[arch]
     for number, name in zip((4, 3)[:skips], ("upscore2", "upscore_pool4")):
         width = VGG_DEPTHS[number - 1][0]
-        add_conv(blobs, f"score_pool{number}", (CLASSES, width, 1, 1), rng)
-        blobs[f"{name}/0"] = bilinear(CLASSES, 4) * rng.uniform(0.5, 2, (1, CLASSES, 4, 4))
+        add_conv(blobs, f"score_pool{number}", (classes, width, 1, 1), rng)
+        blobs[f"{name}/0"] = bilinear(classes, 4) * rng.uniform(0.5, 2, (1, classes, 4, 4))
         if arch == "fcn8s-atonce":
             factor = {4: 0.01, 3: 0.0001}[number]
             blobs[f"scale_pool{number}/0"] = np.full(width, factor, np.float32)
     name, side, _ = LAST[skips]
-    return {**blobs, f"{name}/0": bilinear(CLASSES, side)}
+    return {**blobs, f"{name}/0": bilinear(classes, side)}
 
 
 def alexnet_blobs(seed=0):
@@ -148,14 +148,14 @@ def alexnet_blobs(seed=0):
     depths = (3, *ALEXNET_DEPTHS)
     for i, (side, groups) in enumerate(((11, 1), (5, 2), (3, 1), (3, 2), (3, 2)), start=1):
         add_conv(blobs, f"conv{i}", (depths[i], depths[i - 1] // groups, side, side), rng)
-    _add_top(blobs, (ALEXNET_FC, depths[5], 6, 6), rng)
+    _add_top(blobs, (ALEXNET_FC, depths[5], 6, 6), CLASSES, rng)
     return {**blobs, "upscore/0": bilinear(CLASSES, 63)}
 
 
-def _add_top(blobs, fc6, rng):
+def _add_top(blobs, fc6, classes, rng):
     add_conv(blobs, "fc6", fc6, rng)
     add_conv(blobs, "fc7", (fc6[0], fc6[0], 1, 1), rng)
-    add_conv(blobs, "score_fr", (CLASSES, fc6[0], 1, 1), rng)
+    add_conv(blobs, "score_fr", (classes, fc6[0], 1, 1), rng)
 
 
 def add_conv(blobs, name, shape, rng):

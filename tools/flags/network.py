@@ -175,7 +175,8 @@ def model_config(args):
       ValueError: a flag is of another architecture, or the trunk is.
     """
     arch = getattr(args, "arch", "blitznet")
-    kind = _SHAPES[arch] if "class_loss" in args else NetworkConfig
+    of_tool = arch == "blitznet" and "class_loss" not in args
+    kind = NetworkConfig if of_tool else _SHAPES[arch]
     mine = {field.name for field in dataclasses.fields(kind)}
     for name, field in _fields().items():
         usual = field.metadata["default"]
