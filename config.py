@@ -31,6 +31,7 @@ from tools.flags.network import (
     NetworkParser,
     add_model_flags,
     add_training_model_flags,
+    foreign_flags,
     model_config,
     tasks,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "NetworkConfig",
     "add_flags",
     "add_model_flags",
+    "foreign_flags",
     "model_config",
     "number_in",
     "pick",
