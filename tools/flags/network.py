@@ -174,14 +174,15 @@ def foreign_flags(arch):
 def model_config(args):
     """The dataclass of the network that flags describe.
 
-    That of `--arch`; without that flag, of BlitzNet: `ModelConfig`, or `NetworkConfig` of a tool's
-    flags that have no `--class_loss`. Neither task given means both.
+    That of `--arch`; without that flag, of BlitzNet. Of a tool's flags that have no
+    `--class_loss`, BlitzNet's is a `NetworkConfig`. Neither task given means both.
 
     Raises:
       ValueError: a flag is of another architecture, or the trunk is.
     """
     arch = getattr(args, "arch", "blitznet")
-    kind = _SHAPES[arch] if "class_loss" in args else NetworkConfig
+    of_tool = arch == "blitznet" and "class_loss" not in args
+    kind = NetworkConfig if of_tool else _SHAPES[arch]
     for name in foreign_flags(arch):
         usual = _fields()[name].metadata["default"]
         if getattr(args, name, usual) != usual:
