@@ -44,7 +44,7 @@ def run(args):
         wait_for_run(run_dir, settings.timeout)
     description = runs.read_flags(run_dir)
     tasks = config.tasks(args, description["model"])
-    info = open_records(args, settings, tasks["segment"], description)
+    info = open_records(args, settings, tasks, description)
     evaluator = Evaluator(args, run_dir, description, tasks, info)
     if settings.batch_eval or settings.follow:
         evaluate_several(evaluator, run_dir, settings)
@@ -74,9 +74,12 @@ def evaluate_several(evaluator, run_dir, settings):
     series.finish()
 
 
-def open_records(args, settings, segment, description):
+def open_records(args, settings, tasks, description):
     """RecordsInfo of `--dataset` and `--split`, or `--eval_records`, of the run's classes."""
-    info = find_records(args, settings, segment)
+    from datasets.records import check_class_labels
+
+    info = find_records(args, settings, tasks["segment"])
+    check_class_labels([info], tasks["classify"])
     if list(info.class_names) != description["class_names"]:
         raise ValueError(
             f"{info.name} has {_brief(info.class_names)}; "
@@ -127,8 +130,7 @@ class Evaluator:
         detect = tasks["detect"] and (info.has_boxes or self._results_only)
         self._tasks = {**tasks, "detect": detect}
         masks = info.images_with_masks and not self._settings.no_seg_gt
-        classify = tasks["classify"] and info.has_class_labels
-        if not (detect or classify or (tasks["segment"] and masks)):
+        if not (detect or tasks["classify"] or (tasks["segment"] and masks)):
             raise ValueError(f"{info.name} has no ground truth for what is to be evaluated")
         usual = config.EvaluationConfig.voc_iou_thresh
         if info.ap_rule == "coco" and self._settings.voc_iou_thresh != usual:
