@@ -36,6 +36,7 @@ class Dropout(keras.layers.Layer):
     def call(self, maps, training=None):
         if not training or not self.rate:
             return maps
+        # That mean may be off by a unit in the last place.
         calls = tf.round(tf.convert_to_tensor(self.calls))
         self.calls.assign(calls + 1.0)
         context = tf.distribute.get_replica_context()
