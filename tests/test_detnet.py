@@ -243,7 +243,7 @@ class TestBlitzNet:
         np.testing.assert_array_equal(found, expected)
 
     @pytest.mark.parametrize(
-        ("trunk", "numbers"), [("detnet59", (6, 7, 8, 9)), ("resnet50", (5, 6, 7))]
+        ("trunk", "numbers"), [("detnet59", (6, 7, 8, 9)), ("resnet18_half", (5, 6, 7))]
     )
     def test_the_downscale_stream_counts_on_after_the_trunk(self, small, trunk, numbers):
         arguments = {"top_fm": 16, "n_base_channels": 8, "trunk": trunk}
