@@ -147,6 +147,7 @@ class Evaluator:
         settings = self._settings
         words = ["as-trained"] * settings.no_average + ["no_seg_gt"] * settings.no_seg_gt
         words += [settings.precision] * (settings.precision != "float32")
+        words += ["stitched"] * settings.shift_and_stitch
         if tasks != archs.tasks(self._description["model"]):
             words += [name for name, chosen in tasks.items() if chosen]
         if not tasks["detect"]:
@@ -194,16 +195,21 @@ class Evaluator:
     def _build(self):
         """The network that checkpoints are loaded into, and its compiled prediction."""
         from blitznet import distribution, engine, inference, runs
+        from blitznet.postprocess import stitch
 
         devices = distribution.start(self._settings.strategy)
         with devices.scope():
             self._model, coder = runs.build(self._description)
-            network, self._refresh = inference.build(
-                self._model, self._description["model"], self._settings.precision
-            )
-        if not self._tasks["detect"]:
-            coder = None
-        predict = engine.make_predict(network, coder, self._detection, self._tasks["segment"])
+            shape = self._description["model"]
+            if self._settings.shift_and_stitch:
+                # Shifted pictures are larger.
+                shape = {**shape, "image_size": None}
+            network, self._refresh = inference.build(self._model, shape, self._settings.precision)
+        if self._settings.shift_and_stitch:
+            predict = stitch.make_predict(network, stitch.score_grid(shape))
+        else:
+            coder = coder if self._tasks["detect"] else None
+            predict = engine.make_predict(network, coder, self._detection, self._tasks["segment"])
         self._predict = devices.over_batch(predict)
 
     def _report(self, step, scores, protocol):
