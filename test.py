@@ -206,7 +206,7 @@ class Evaluator:
                 shape = {**shape, "image_size": None}
             network, self._refresh = inference.build(self._model, shape, self._settings.precision)
         if self._settings.shift_and_stitch:
-            predict = stitch.make_predict(network, stitch.score_grid(shape))
+            predict = stitch.make_predict(network, shape)
         else:
             coder = coder if self._tasks["detect"] else None
             predict = engine.make_predict(network, coder, self._detection, self._tasks["segment"])

@@ -9,6 +9,7 @@ import test as evaluation_script
 import toy_fcn
 import training
 from blitznet import checkpoints, runs
+from blitznet.postprocess import stitch
 from evaluated_run import result
 from tiny_run import tensors
 
@@ -94,6 +95,31 @@ def test_evaluation_answers_at_each_pictures_size_with_all_scores(tiny_data, coa
     assert (mark["by"], mark["score"]) == ("mIoU", scores["miou"])
     folder = coarse / "f32" / "pictures-voc12-val-seg-4"
     assert len(list(folder.glob("*-classes.png"))) == 2
+
+
+@pytest.mark.parametrize("size", [[], ["--image_size", 40]])
+def test_shift_and_stitch_answers_for_every_pixel(tiny_data, tmp_path, size, monkeypatch):
+    """The network sees whole pictures, or squares, and its grid; `test_stitch.py` has the rest."""
+    flags = ["--arch", "fcn32s", "--batch_size", 2, "--max_iterations", 1]
+    assert train(tiny_data, tmp_path, "s", *flags, *size) == 0
+    seen = []
+
+    def coarse(network, images, stride, offset):
+        assert (stride, offset) == (32, 15.5)
+        seen.append(images.shape)
+        return network(images)["segmentation"]
+
+    monkeypatch.setattr(stitch, "stitched", coarse)
+    assert evaluate(tiny_data, tmp_path, "s", "--shift_and_stitch") == 0
+    content = result(tmp_path / "s", 1, "voc12-val-seg-stitched")
+    assert content["scores"]["images"] == 2 and len(seen) == 1
+
+
+def test_shift_and_stitch_is_of_fcn32s(tiny_data, tmp_path, capsys):
+    flags = ["--arch", "fcn16s", "--batch_size", 2, "--max_iterations", 1]
+    assert train(tiny_data, tmp_path, "f16", *flags) == 0
+    assert evaluate(tiny_data, tmp_path, "f16", "--shift_and_stitch") == 1
+    assert "shift-and-stitch is for fcn32s" in capsys.readouterr().err
 
 
 def test_the_release_trains_one_whole_picture_at_a_time(tiny_data, tmp_path):

@@ -3,7 +3,7 @@
 import tensorflow as tf
 from tensorflow import keras
 
-from blitznet import choices
+from blitznet import choices, keys
 from blitznet.grids import GEOMETRIES
 from blitznet.imaging import MEAN_RGB
 from blitznet.trunks import get_fcn_trunk
@@ -112,3 +112,23 @@ def _interlaced(scores, stride, first, height, width, coarse):
     scores = tf.transpose(scores, (2, 3, 0, 4, 1, 5))
     dense = tf.reshape(scores, (batch, rows * stride, columns * stride, classes))
     return dense[:, first : first + height, first : first + width]
+
+
+def make_predict(network, shape):
+    """As `engine.make_predict`, by shift-and-stitch: `images` -> dict with `segmentation`.
+
+    Args:
+      network: an FCN-32s that takes pictures of any size, as built or for inference.
+      shape: what it was made of (`archs.build`).
+
+    Raises:
+      ValueError: another architecture.
+    """
+    grid = score_grid(shape["arch"], shape["trunk"], shape.get("geometry"))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32)])
+    def predict(images):
+        scores = stitched(network, images, grid.stride, grid.offset)
+        return {keys.SEGMENTATION: tf.debugging.check_numerics(scores, "scores are not finite")}
+
+    return predict
