@@ -56,21 +56,30 @@ class Upscore(keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, maps):
-        if self.learned:
-            # They enlarge small maps twice, where zeros between the channels cost little.
-            kernels = tf.linalg.diag(tf.convert_to_tensor(self.kernel))
-            return self._transposed(maps, tf.cast(kernels, maps.dtype))
-        # All channels are enlarged by the same kernel: they are entries of a batch.
-        channels = maps.shape[-1]
-        sides = [self._grown(side) for side in _sides(maps)]
-        single = tf.reshape(tf.transpose(maps, (0, 3, 1, 2)), (-1, *_sides(maps), 1))
-        single = self._transposed(single, Bilinear()((self.kernel_size,) * 2 + (1, 1), maps.dtype))
-        return tf.transpose(tf.reshape(single, (-1, channels, *sides)), (0, 2, 3, 1))
+        return self._transposed(maps) if self.learned else self._interpolated(maps)
 
-    def _transposed(self, maps, kernel):
-        sides = [self._grown(side) for side in _sides(maps)]
-        shape = tf.stack([tf.shape(maps)[0], *sides, kernel.shape[2]])
-        return tf.nn.conv2d_transpose(maps, kernel, shape, self.factor, "VALID")
+    def _transposed(self, maps):
+        # These enlarge small maps, and twice only: the zeros beside the diagonal cost little.
+        kernels = tf.linalg.diag(tf.cast(tf.convert_to_tensor(self.kernel), maps.dtype))
+        sides = [self._grown(side) for side in sides_of(maps)]
+        shape = tf.stack([tf.shape(maps)[0], *sides, maps.shape[-1]])
+        return tf.nn.conv2d_transpose(maps, kernels, shape, self.factor, "VALID")
+
+    def _interpolated(self, maps):
+        # The kernel is a product of a row and a column, the same for all channels: a matrix for
+        # each axis takes a tenth of the time of a transposed convolution with channels as batch.
+        height, width = sides_of(maps)
+        columns = tf.reshape(maps, (-1, height, width * maps.shape[-1]))
+        rows = tf.matmul(self._tents(height, maps.dtype), columns)
+        rows = tf.reshape(rows, (-1, self._grown(height), width, maps.shape[-1]))
+        return tf.matmul(self._tents(width, maps.dtype), rows)
+
+    def _tents(self, side, dtype):
+        """`[factor * (side - 1) + kernel, side]`: what every cell adds to every enlarged one."""
+        enlarged = tf.range(self._grown(side), dtype=tf.float32)[:, tf.newaxis]
+        middles = self.factor * tf.range(side, dtype=tf.float32) + (self.kernel_size - 1) / 2
+        distance = tf.abs(enlarged - middles) / ((self.kernel_size + 1) // 2)
+        return tf.cast(tf.nn.relu(1 - distance), dtype)
 
     def _grown(self, side):
         return side if side is None else self.factor * (side - 1) + self.kernel_size
@@ -97,7 +106,7 @@ class CropLike(keras.layers.Layer):
 
     def call(self, maps_and_reference):
         maps, reference = maps_and_reference
-        height, width = _sides(reference)
+        height, width = sides_of(reference)
         first = self.offset
         return maps[:, first : first + height, first : first + width]
 
@@ -109,7 +118,7 @@ class CropLike(keras.layers.Layer):
         return {**super().get_config(), "offset": self.offset}
 
 
-def _sides(maps):
+def sides_of(maps):
     """Height and width: numbers where the graph knows them, for converters' sake, else tensors."""
     dynamic = tf.shape(maps)
     return [dynamic[axis] if maps.shape[axis] is None else maps.shape[axis] for axis in (1, 2)]
