@@ -31,6 +31,7 @@ from tools.flags.network import (
     NetworkParser,
     add_model_flags,
     add_training_model_flags,
+    foreign_flags,
     model_config,
     tasks,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "NetworkConfig",
     "add_flags",
     "add_model_flags",
+    "foreign_flags",
     "model_config",
     "number_in",
     "pick",
@@ -244,8 +246,9 @@ class RunConfig(CheckpointConfig):
     max_iterations: int = flag(1000000, "last step", POSITIVE_INT, "N")
     imagenet_weights: str = flag(
         None,
-        "start the trunk from this file: keras.applications' .h5, or a TensorFlow 1 checkpoint "
-        "(default: from $BLITZNET_WEIGHTS or <data_root>/weights, else downloaded)",
+        "start the trunk from this file: keras.applications' .h5, a TensorFlow 1 checkpoint, or "
+        "for vgg16 and alexnet a classifier's .caffemodel (default: from $BLITZNET_WEIGHTS or "
+        "<data_root>/weights, else downloaded)",
         str,
         "FILE",
     )

@@ -47,6 +47,8 @@ def run(args):
     record_sets = training_records.open_records(args, settings.inputs, tasks)
     run_dir = paths.run_dir(paths.archive(args.archive), settings.run.run_name)
     flags = {**vars(args), **shape, **dataclasses.asdict(settings.average)}
+    for name in config.foreign_flags(settings.arch):
+        del flags[name]
     description = runs.describe(shape, record_sets[0].class_names, flags)
     runs.check_same_network(run_dir, description)
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from blitznet import accumulation, distribution, keys, monitor
 from blitznet.layers import LegacyResize
+from blitznet.losses.classification import classification_loss
 from blitznet.losses.detection import detection_loss
 from blitznet.losses.segmentation import segmentation_loss
 from blitznet.postprocess.detection import detections
@@ -56,6 +57,8 @@ def batch_losses(model, outputs, batch, prior_loss=detection_loss, pixel_loss=se
         )
     if keys.MASK in batch:
         losses.update(pixel_loss(outputs[keys.SEGMENTATION], batch[keys.MASK]))
+    if keys.CLASS_LABEL in batch:
+        losses.update(classification_loss(outputs[keys.CLASS_LOGITS], batch[keys.CLASS_LABEL]))
     if model.losses:
         losses[keys.LOSS_WEIGHT_DECAY] = distribution.share_of_replica(tf.add_n(model.losses))
     losses[keys.LOSS_TOTAL] = tf.add_n(list(losses.values()))
@@ -136,6 +139,8 @@ def _batch_counts(outputs, batch, coder):
         counts.update(monitor.prior_counts(predicted, batch[keys.PRIOR_LABELS]))
     if keys.MASK in batch:
         counts.update(monitor.pixel_counts(outputs[keys.SEGMENTATION], batch[keys.MASK]))
+    if keys.CLASS_LABEL in batch:
+        counts.update(monitor.class_counts(outputs[keys.CLASS_LOGITS], batch[keys.CLASS_LABEL]))
     return counts
 
 

@@ -1,7 +1,8 @@
 """Weights trained on ImageNet, which a trunk can start from: find or fetch, read, take over.
 
-A file is what keras.applications publishes (HDF5), or a checkpoint of TensorFlow 1 with the
-original's variable names, such as its resnet50_full.ckpt.
+A file is what keras.applications publishes (HDF5), a checkpoint of TensorFlow 1 with the
+original's variable names, such as its resnet50_full.ckpt, or a classifier that Caffe trained,
+`.caffemodel`.
 """
 
 from pathlib import Path
@@ -10,11 +11,13 @@ import h5py
 import tensorflow as tf
 from tensorflow import keras
 
-from blitznet.convert import keras_applications
+from blitznet import caffemodel
+from blitznet.convert import caffe, keras_applications
 from blitznet.convert.tf1_blitznet import tf1_name
 from blitznet.variables import variables_by_path
 
 _FULLY_CONNECTED = ("fc6", "fc7")
+_CAFFE_SUFFIX = ".caffemodel"
 # Slim's own checkpoints hold the mean that they take from RGB; the original's read BGR.
 _SLIM_MEANS = ("resnet_v1_50/mean_rgb", "vgg_16/mean_rgb")
 
@@ -24,7 +27,7 @@ def find(trunk, folder):
 
     Raises:
       OSError: they are in neither and cannot be downloaded; says what to do.
-      ValueError: there are none for this trunk.
+      ValueError: none are published for this trunk.
     """
     published = _published(trunk)
     for file in published:
@@ -54,14 +57,15 @@ def load(file, trunk, model):
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: there are no ImageNet weights for this trunk, the file does not read, or it
-        holds another network; the model is then unchanged.
+      ValueError: there are no such files for this trunk, the file does not read, or it holds
+        another network; the model is then unchanged.
     """
-    _published(trunk)
+    read = _reader(file, trunk)
     in_trunk = _trunk_variables(trunk, model)
-    read = _read_keras if Path(file).is_file() and h5py.is_hdf5(file) else _read_tf1
     try:
         values = read(file, trunk, model)
+        if _has_small_fully_connected(in_trunk):
+            values = keras_applications.subsample_fully_connected(values)
         _check_shapes(in_trunk, values)
     except ValueError as error:
         raise ValueError(f"{file} does not fit the trunk {trunk}: {error}") from None
@@ -70,20 +74,40 @@ def load(file, trunk, model):
     return sorted(values), sorted(in_trunk.keys() - values.keys())
 
 
+def _reader(file, trunk):
+    """The function that reads a file; ValueError where there are no such files for the trunk."""
+    if Path(file).suffix == _CAFFE_SUFFIX:
+        if trunk not in caffe.CLASSIFIER_MEANS:
+            trunks = ", ".join(caffe.CLASSIFIER_MEANS)
+            raise ValueError(f"{file}: Caffe's classifiers start the trunks {trunks}, not {trunk}")
+        return _read_caffe
+    _published(trunk)
+    return _read_keras if Path(file).is_file() and h5py.is_hdf5(file) else _read_tf1
+
+
 def _published(trunk):
     if trunk not in keras_applications.PUBLISHED:
+        of_caffe = f"--imagenet_weights FILE{_CAFFE_SUFFIX} of Caffe's classifier, "
         raise ValueError(
-            f"there are no ImageNet weights for the trunk {trunk}: give --init_from PREFIX of a "
-            "checkpoint, or --random_trunk_init to start from random weights"
+            f"there are no published ImageNet weights for the trunk {trunk}: give "
+            f"{of_caffe * (trunk in caffe.CLASSIFIER_MEANS)}--init_from PREFIX of a checkpoint, "
+            "or --random_trunk_init to start from random weights"
         )
     return keras_applications.PUBLISHED[trunk]
 
 
 def _trunk_variables(trunk, model):
     """Dict path -> variable of a model, of the trunk alone."""
-    layers = keras_applications.layer_names(trunk)
+    layers = caffe.ALEXNET_LAYERS
+    if trunk != "alexnet":
+        layers = keras_applications.layer_names(trunk)
     variables = variables_by_path(model).items()
     return {p: v for p, v in variables if p.split("/")[0].replace("_bn", "") in layers}
+
+
+def _has_small_fully_connected(variables):
+    """Whether a trunk's fc6 is SSD's, 3 x 3 cells wide, and not VGG-16's whole one of 7 x 7."""
+    return "fc6/kernel" in variables and tuple(variables["fc6/kernel"].shape[:2]) == (3, 3)
 
 
 def _read_keras(file, trunk, model):
@@ -130,7 +154,12 @@ def _read_tf1(file, trunk, model):
         raise ValueError(f"{len(missing)} variables are missing: {', '.join(missing[:8])}")
     if means:
         values = keras_applications.of_rgb(values, means[0])
-    return keras_applications.subsample_fully_connected(values)
+    return values
+
+
+def _read_caffe(file, trunk, model):
+    shapes = {path: tuple(v.shape) for path, v in _trunk_variables(trunk, model).items()}
+    return caffe.classifier_values(trunk, shapes, caffemodel.read(file))
 
 
 def _check_shapes(variables, values):

@@ -38,18 +38,43 @@ def pixel_counts(logits, labels, ignore_label=255):
     return {"pixels": _count(counted), "pixels_right": _count(right & counted)}
 
 
-def scores(counts):
-    """How well prior boxes are told from the background, and prior boxes and pixels classified.
+def class_counts(logits, labels):
+    """Counts of pictures `classified`, and of those whose label is the likeliest class, `in_top1`,
+    or one of the five likeliest, `in_top5`.
+
+    Of equal logits the lower class comes first, as in an arg max; a label that is no class, as -1,
+    is never right.
 
     Args:
-      counts: what `prior_counts`, `pixel_counts` or both answered, summed over parts.
+      logits: `[B, N]`; N is known, and may be below 5.
+      labels: `[B]` integers.
+
+    Returns:
+      dict of float32 scalars.
+    """
+    best = tf.math.top_k(logits, min(5, logits.shape[-1])).indices
+    right = best == tf.cast(labels, tf.int32)[:, None]
+    return {
+        "classified": tf.cast(tf.shape(logits)[0], tf.float32),
+        "in_top1": _count(right[:, 0]),
+        "in_top5": _count(right),
+    }
+
+
+def scores(counts):
+    """How well prior boxes are told from the background, and boxes, pixels, pictures classified.
+
+    Args:
+      counts: what `prior_counts`, `pixel_counts`, `class_counts` or several answered, summed over
+        parts.
 
     Returns:
       dict of float32 scalars. A prior box is found if it is positive and its likeliest class
       is some object: `precision` (found / predicted as some object) and `recall` (found /
       positive), as the original reports them; `accuracy`, the share of the positives whose
       best class is their label; `positives` for each picture; `pixel_accuracy`, the share of
-      pixels classified as labelled. 0 / 0 is 0.
+      pixels classified as labelled; `top1` and `top5`, the shares of pictures whose label is
+      among as many likeliest classes. 0 / 0 is 0.
     """
     ratios = {
         "precision": ("found", "predicted"),
@@ -57,6 +82,8 @@ def scores(counts):
         "accuracy": ("right", "positive"),
         "positives": ("positive", "pictures"),
         "pixel_accuracy": ("pixels_right", "pixels"),
+        "top1": ("in_top1", "classified"),
+        "top5": ("in_top5", "classified"),
     }
     return {
         name: tf.math.divide_no_nan(counts[part], counts[whole])

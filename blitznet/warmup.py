@@ -10,41 +10,21 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+from blitznet.protobuf import BYTES, STRING, message_class
 
 FILE = Path("assets.extra", "tf_serving_warmup_requests")
 
-_FIELD = descriptor_pb2.FieldDescriptorProto
-# Message: its fields as (name, number, type). A map is a list of entries on the wire, and a
-# message the bytes that it serialises to.
-_MESSAGES = {
-    "Input": [("key", 1, _FIELD.TYPE_STRING), ("value", 2, _FIELD.TYPE_BYTES)],
-    "ModelSpec": [("signature_name", 3, _FIELD.TYPE_STRING)],
-    "PredictRequest": [("model_spec", 1, "ModelSpec"), ("inputs", 2, ["Input"])],
-    "PredictLog": [("request", 1, "PredictRequest")],
-    "PredictionLog": [("predict_log", 6, "PredictLog")],
-}
-
-
-def _prediction_log_class():
-    """PredictionLog with the fields used, in a pool of its own beside the real package's."""
-    file = descriptor_pb2.FileDescriptorProto(name="warmup.proto", package="warmup")
-    for message_name, fields in _MESSAGES.items():
-        message = file.message_type.add(name=message_name)
-        for name, number, kind in fields:
-            field = message.field.add(name=name, number=number, label=_FIELD.LABEL_OPTIONAL)
-            if isinstance(kind, list):
-                (kind,), field.label = kind, _FIELD.LABEL_REPEATED
-            if isinstance(kind, str):
-                field.type, field.type_name = _FIELD.TYPE_MESSAGE, f".warmup.{kind}"
-            else:
-                field.type = kind
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("warmup.PredictionLog"))
-
-
-_PredictionLog = _prediction_log_class()
+_PredictionLog = message_class(
+    {
+        "Input": [("key", 1, STRING), ("value", 2, BYTES)],
+        "ModelSpec": [("signature_name", 3, STRING)],
+        "PredictRequest": [("model_spec", 1, "ModelSpec"), ("inputs", 2, ["Input"])],
+        "PredictLog": [("request", 1, "PredictRequest")],
+        "PredictionLog": [("predict_log", 6, "PredictLog")],
+    },
+    "PredictionLog",
+)
 _TensorProto = type(tf.make_tensor_proto(0))
 
 

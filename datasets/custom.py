@@ -10,10 +10,14 @@ import tensorflow as tf
 from blitznet import keys
 from blitznet.label_map import read_label_map
 from datasets import records
+from datasets.info import listed
 
 # Boxes of other programs may leave the picture by a pixel or so.
 _MARGIN = 0.01
-_TOOLS = "python -m tools.encode_voc --root DIR or python -m tools.encode_coco --annotations FILE"
+_TOOLS = (
+    "python -m tools.encode_voc --root DIR, python -m tools.encode_coco --annotations FILE or "
+    "python -m tools.encode_folder --root DIR"
+)
 
 
 def open_custom(patterns, label_map=None):
@@ -22,12 +26,13 @@ def open_custom(patterns, label_map=None):
     Args:
       patterns: paths or glob patterns of the JSONs that the encoders write, each a set, and of
         TFRecord files, in the original program's or the Object Detection API's features, which
-        make one set together.
+        make one set together. A classification set has a JSON.
       label_map: file of the classes. TFRecord files need it; a JSON's classes must equal it.
 
     A file counts once, however often it is named. Raises FileNotFoundError for a pattern that
     names no file, ValueError for classes that do not fit the label map, for boxes that are not
-    normalised, and for damaged records, naming file and record.
+    normalised, for TFRecord files of a classification set, and for damaged records, naming file
+    and record.
     """
     found = [file for pattern in patterns for file in _matches(pattern)]
     files = list({Path(file).resolve(): file for file in found}.values())
@@ -37,11 +42,11 @@ def open_custom(patterns, label_map=None):
     for info in sets:
         if class_names and info.class_names != class_names:
             raise ValueError(
-                f"{info.name} has the classes {', '.join(info.class_names)}; "
-                f"{label_map} has {', '.join(class_names)}"
+                f"{info.name} has the classes {listed(info.class_names, class_names)}; "
+                f"{label_map} has {listed(class_names, info.class_names)}"
             )
-    listed = {Path(file).resolve() for info in sets for file in info.files}
-    rest = [f for f in files if not f.endswith(".json") and Path(f).resolve() not in listed]
+    of_sets = {Path(file).resolve() for info in sets for file in info.files}
+    rest = [f for f in files if not f.endswith(".json") and Path(f).resolve() not in of_sets]
     if rest and not class_names:
         raise ValueError(
             f"{rest[0]} does not name its classes: give --label_map FILE, or the .json that the "
@@ -73,7 +78,7 @@ def _matches(pattern):
 def _scan(files, class_names):
     """RecordsInfo of bare TFRecord files, every record looked at."""
     objects = np.zeros(len(class_names) + 1, np.int64)
-    images = masks = 0
+    images = masks = classified = 0
     for file in files:
         for example in _records(file):
             wrong = set(example[keys.LABELS]) - set(range(1, len(objects)))
@@ -91,7 +96,13 @@ def _scan(files, class_names):
                 )
             objects += np.bincount(example[keys.LABELS], minlength=len(objects))
             masks += bool(example[keys.HAS_MASK])
+            classified += example[keys.CLASS_LABEL] >= 0
             images += 1
+    if classified and not (objects.any() or masks):
+        raise ValueError(
+            f"{files[0]} has classes of whole pictures (image/class/label), and no objects: a "
+            "classification set is named by the .json that python -m tools.encode_folder writes"
+        )
     return records.RecordsInfo(
         name=re.sub(r"-\d{5}-of-\d{5}|\.tfrecords?$", "", Path(files[0]).name),
         class_names=class_names,
@@ -112,7 +123,7 @@ def _records(file):
         example = records.parse(serialized)
         same = tf.assert_equal(tf.size(example[keys.LABELS]), tf.shape(example[keys.BOXES])[0])
         with tf.control_dependencies([same]):
-            wanted = (keys.FILENAME, keys.LABELS, keys.BOXES, keys.HAS_MASK)
+            wanted = (keys.FILENAME, keys.LABELS, keys.BOXES, keys.HAS_MASK, keys.CLASS_LABEL)
             return {key: tf.identity(example[key]) for key in wanted}
 
     number = 0

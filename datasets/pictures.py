@@ -30,7 +30,7 @@ def read_picture(path, advice, formats=JPEG):
     and for other pixels than 8-bit RGB or grey.
     """
     encoded = read_bytes(path, advice)
-    otherwise = f"not a {formats[0]}"
+    otherwise = f"not a {' or '.join(name for name in formats if name != 'MPO')}"
     with _decoding(path, otherwise), Image.open(io.BytesIO(encoded)) as picture:
         mode, (width, height) = picture.mode, picture.size
         # A JPEG in grey and an eighth of its size: its file is read to the end all the same.

@@ -1,8 +1,9 @@
 """What one set of records is made of: a list of VOC's, a split of COCO's, or the user's own.
 
 Every kind has `name` (first part of the names of its files), `split`, `image_list` (the list of
-its pictures), `ap_rule` (how detections on it are scored: "voc07", "voc12" or "coco"), `command`
-(what writes it) and `note` (a further line for those who read the command).
+its pictures), `ap_rule` (how detections on it are scored: "voc07", "voc12" or "coco", None where
+there is nothing to detect), `command` (what writes it) and `note` (a further line for those who
+read the command).
 """
 
 import re
@@ -240,6 +241,37 @@ class OwnCocoSet:
         return f"python -m tools.encode_coco {_words(flags)}" + (
             " --segmentation" * self.segmentation
         )
+
+
+@dataclass(frozen=True)
+class OwnFolderSet:
+    """Pictures below the folder `root`, with a sub-folder for each class of pictures."""
+
+    name: str
+    root: str
+    label_map: str = None
+    ap_rule = None
+    note = ""
+
+    def __post_init__(self):
+        _check_own_name(self.name)
+
+    @property
+    def split(self):
+        """It has no other name."""
+        return self.name
+
+    @property
+    def image_list(self):
+        """Its folder."""
+        return self.root
+
+    @property
+    def command(self):
+        """Command that writes it."""
+        flags = {"--root": self.root, "--name": self.name}
+        flags.update({"--label_map": self.label_map} if self.label_map else {})
+        return f"python -m tools.encode_folder {_words(flags)}"
 
 
 def _words(flags):

@@ -38,6 +38,8 @@ _FORMAT = {
     **{name: _text("") for name in _MASKS},
     **{_BOX + corner: _list(tf.float32) for corner in _CORNERS},
     "image/object/class/label": _list(tf.int64),
+    # A list, since the Object Detection API gives a picture several.
+    "image/class/label": _list(tf.int64),
     **{name: _list(tf.int64) for name in _DIFFICULT},
     "image/object/is_crowd": _list(tf.int64),
     "image/object/area": _list(tf.float32),
@@ -50,7 +52,9 @@ def serialize(example, class_names=None):
     `example`: a dict of `blitznet.keys` as `voc.read_example` answers it; a picture without mask
     has no `image/segmentation/*`. The features are the original program's and, beside them, those
     of the TF Object Detection API; its `image/object/class/text` needs the names of the classes
-    1..C.
+    1..C. A CLASS_LABEL of 0 or more, of a picture that is of one class as a whole, is written as
+    `image/class/label`, with its name as `image/class/text`. These are the names that TF-slim's
+    ImageNet records have, where the label counts from 1: one more than here.
     """
     image, mask = example[keys.ENCODED_IMAGE], example[keys.ENCODED_MASK]
     labels, difficult = example[keys.LABELS].tolist(), example[keys.DIFFICULT].astype(int).tolist()
@@ -73,6 +77,10 @@ def serialize(example, class_names=None):
     }
     if class_names:
         strings["image/object/class/text"] = [class_names[label - 1].encode() for label in labels]
+    class_label = int(example.get(keys.CLASS_LABEL, -1))
+    if class_label >= 0:
+        integers["image/class/label"] = [class_label]
+        strings["image/class/text"] = [class_names[class_label].encode()] if class_names else []
     if mask:
         strings.update({"image/segmentation/format": [b"PNG"], **{name: [mask] for name in _MASKS}})
     lists = {"int64_list": integers, "float_list": floats, "bytes_list": strings}
@@ -99,7 +107,8 @@ def parse(serialized):
     record has it not), ENCODED_IMAGE, ENCODED_MASK (b"" without mask) string scalars; HEIGHT, WIDTH
     int32 scalars, pixels; HAS_MASK bool; BOXES float32 [N, 4] normalised yxyx; LABELS int32 [N],
     1..C; DIFFICULT and IS_CROWD bool [N], False where the record says nothing; AREA float32 [N],
-    pixels of the picture, that of the box where it says nothing.
+    pixels of the picture, that of the box where it says nothing; CLASS_LABEL int32 scalar, 0..C-1
+    (TF-slim's records: 1..C), -1 where the record has none or several.
     """
     features = tf.io.parse_single_example(serialized, _FORMAT)
     height, width = (tf.cast(features[f"image/{side}"], tf.int32) for side in ("height", "width"))
@@ -108,6 +117,7 @@ def parse(serialized):
     nothing = tf.zeros_like(boxes[:, 0], tf.int64)
     difficult = _filled(features[_DIFFICULT[0]], features[_DIFFICULT[1]])
     mask = _first(*(features[name] for name in _MASKS))
+    class_labels = tf.cast(features["image/class/label"], tf.int32)
     return {
         keys.FILENAME: _first(features["image/filename"], features["image/source_id"]),
         keys.SOURCE_ID: _first(features["image/source_id"], features["image/filename"]),
@@ -121,6 +131,7 @@ def parse(serialized):
         keys.DIFFICULT: tf.cast(_filled(difficult, nothing), tf.bool),
         keys.IS_CROWD: tf.cast(_filled(features["image/object/is_crowd"], nothing), tf.bool),
         keys.AREA: _filled(features["image/object/area"], tf.reduce_prod(sides, axis=1)),
+        keys.CLASS_LABEL: tf.where(tf.size(class_labels) == 1, tf.reduce_max(class_labels), -1),
     }
 
 
@@ -157,7 +168,9 @@ class RecordsInfo:
     from; `ap_rule` says how detections on it are scored: "voc07", "voc12" or "coco";
     `category_ids` are COCO's ids of the classes, for its results file, None elsewhere. Without
     `has_boxes`, nothing is known about the objects of its pictures: a test set, or masks alone.
-    `command` wrote it.
+    With `has_class_labels` each picture is of one class as a whole: a classification set, whose
+    `objects` are pictures, whose class ids are 0..C-1 in the order of `class_names`, and whose
+    `ap_rule` is None. `command` wrote it.
     """
 
     name: str
@@ -172,6 +185,7 @@ class RecordsInfo:
     category_ids: tuple = None
     has_boxes: bool = True
     command: str = ""
+    has_class_labels: bool = False
 
 
 def json_path(folder, record_set):
@@ -225,6 +239,7 @@ def read_json(path, advice, ap_rule=RecordsInfo.ap_rule):
             category_ids=None if ids is None else tuple(ids),
             has_boxes=summary.get("has_boxes", True),
             command=summary.get("command", ""),
+            has_class_labels=summary.get("has_class_labels", False),
         )
     except (AttributeError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} does not describe a set of records ({error!r}); {advice}") from (
@@ -237,6 +252,21 @@ def read_json(path, advice, ap_rule=RecordsInfo.ap_rule):
             f"shards); {advice}"
         )
     return info
+
+
+def check_class_labels(record_sets, wanted):
+    """ValueError unless all of `record_sets` are classification sets (`wanted`), or none is."""
+    wrong = [info.name for info in record_sets if info.has_class_labels != wanted]
+    if wrong and wanted:
+        raise ValueError(
+            f"the pictures of {', '.join(wrong)} have no class as a whole, which --arch classifier "
+            "learns; python -m tools.encode_folder writes a set whose pictures have"
+        )
+    if wrong:
+        raise ValueError(
+            f"the pictures of {', '.join(wrong)} have a class each as a whole, no boxes and no "
+            "masks: --arch classifier is for them"
+        )
 
 
 def _command(folder, record_set, data_root, flags=""):

@@ -214,7 +214,7 @@ def _write_shard(shard, tick):
     source, counts, and what was left out. Raises OSError when the disk refuses.
     """
     temporary = shard.path.with_suffix(f".{os.getpid()}.tmp")
-    objects = np.zeros(shard.info.num_classes, np.int64)
+    objects = np.zeros(len(shard.info.class_names) + 1, np.int64)
     counts = dict.fromkeys(_COUNTS, 0)
     skipped = []
     try:
@@ -226,7 +226,7 @@ def _write_shard(shard, tick):
                     skipped.append({"file": error.file, "reason": error.reason})
                 else:
                     writer.write(records.serialize(example, shard.info.class_names))
-                    objects += np.bincount(example[keys.LABELS], minlength=len(objects))
+                    objects += np.bincount(_counted(example), minlength=len(objects))
                     for name, count in _COUNTS.items():
                         counts[name] += int(count(example))
                 tick()
@@ -248,9 +248,16 @@ def _write_shard(shard, tick):
         temporary.unlink(missing_ok=True)
 
 
+def _counted(example):
+    """Classes 1..C of what is counted: the objects, or the picture if it has a class itself."""
+    class_label = example.get(keys.CLASS_LABEL, -1)
+    return example[keys.LABELS] if class_label < 0 else np.array([class_label + 1])
+
+
 def _summary(record_set, info, identity, plan, reports):
     """Content of the set's JSON: the same for the same pictures, whenever it is written."""
     objects = np.sum([report["objects"] for report in reports], axis=0).tolist()
+    of_pictures = {"has_class_labels": True} if info.of_pictures else {}
     return {
         "name": record_set.name,
         "command": record_set.command,
@@ -264,6 +271,7 @@ def _summary(record_set, info, identity, plan, reports):
         **{name: sum(report[name] for report in reports) for name in _COUNTS},
         "skipped": [entry for report in reports for entry in report["skipped"]],
         "shards": [shard.path.name for shard in plan],
+        **of_pictures,
     }
 
 

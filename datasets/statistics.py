@@ -20,6 +20,7 @@ FAULTS = {
     "unreadable": "unreadable pictures",
     "not_finite": "boxes that are not finite",
     "unknown_class": "boxes of an unknown class",
+    "no_class": "pictures without one of the classes",
     "no_area": "boxes without area",
     "outside": "boxes that leave the picture",
     "duplicate_boxes": "boxes given twice (same class, same corners)",
@@ -38,11 +39,13 @@ class Statistics:
       faults: `{kind of FAULTS: {"count": int, "examples": the first 100 as text}}`.
     """
 
-    def __init__(self, class_names, ignore_label, image_size, best_overlaps):
+    def __init__(self, class_names, ignore_label, image_size, best_overlaps, of_pictures=False):
         """`image_size`: side S of the network's input in pixels; `best_overlaps`: boxes float32
-        `[N, 4]` `yxyx` -> their highest IoU `[N]` with any prior box.
+        `[N, 4]` `yxyx` -> their highest IoU `[N]` with any prior box; `of_pictures`: whether the
+        classes are those of whole pictures, as `DatasetInfo` says.
         """
         self._names, self._ignore_label = tuple(class_names), ignore_label
+        self._of_pictures = of_pictures
         self._image_size, self._best_overlaps = image_size, best_overlaps
         rows = len(self._names) + 1
         self._per_class = defaultdict(lambda: np.zeros(rows, np.int64))
@@ -77,6 +80,8 @@ class Statistics:
             self._fault("picture_size", reason)
         self._add_bytes(name, example[keys.ENCODED_IMAGE])
         self._add_objects(name, example)
+        if self._of_pictures:
+            self._add_class(name, int(example[keys.CLASS_LABEL]))
         if mask is not None:
             self._add_mask(name, mask, (height, width))
         return [kind for kind, fault in self.faults.items() if fault["count"] > before[kind]]
@@ -136,6 +141,13 @@ class Statistics:
         self._count("pictures", np.unique(labels))
         self._find_repeated(name, boxes, labels)
         self._add_boxes(boxes, labels)
+
+    def _add_class(self, name, class_label):
+        if 0 <= class_label < len(self._names):
+            self._count("pictures", [class_label + 1])
+        else:
+            stated = "no class" if class_label == -1 else f"class {class_label}"
+            self._fault("no_class", f"{name}: {stated}")
 
     def _sound(self, name, boxes, labels):
         """bool `[N]`: which boxes nothing is wrong with; the others are counted as faults."""

@@ -2,6 +2,7 @@
 
 import h5py
 import numpy as np
+import tensorflow as tf
 from tensorflow import keras
 
 from blitznet.layers import Conv
@@ -21,6 +22,42 @@ def write_published(path, layers):
             for kind, array in arrays:
                 group[f"{name}/{kind}:0"] = array
     return path
+
+
+def write_bundle(prefix, values):
+    """A checkpoint of TensorFlow 1's second format."""
+    names = list(values)
+    tf.raw_ops.SaveV2(
+        prefix=str(prefix),
+        tensor_names=names,
+        shape_and_slices=[""] * len(names),
+        tensors=[tf.constant(values[name]) for name in names],
+    )
+    return prefix
+
+
+def randomise(network):
+    """Random values for every weight, so that none could be left out unseen."""
+    rng = np.random.default_rng(5)
+
+    def value(name, shape):
+        if "kernel" in name:
+            scale = np.sqrt(2 / np.prod(shape[:-1]))
+            return rng.standard_normal(shape, np.float32) * np.float32(scale)
+        low = 0.5 if "gamma" in name or "variance" in name else -0.3
+        return rng.uniform(low, low + 0.8, shape)
+
+    network.set_weights([value(v.name, tuple(v.shape)) for v in network.weights])
+
+
+def weights_by_layer(network):
+    return {
+        layer.name: [
+            (v.name.split("/")[-1].split(":")[0], a)
+            for v, a in zip(layer.weights, layer.get_weights())
+        ]
+        for layer in network.layers
+    }
 
 
 def trunk_model(trunk, side=SIDE):

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from datasets import catalog
 from datasets.catalog import evaluation_sets, training_sets
-from datasets.record_sets import CocoSet, OwnCocoSet, OwnVocSet, VocSet
-from tools import encode_coco, encode_voc
+from datasets.record_sets import CocoSet, OwnCocoSet, OwnFolderSet, OwnVocSet, VocSet
+from tools import encode_coco, encode_folder, encode_voc
 
 
 @pytest.mark.parametrize(
@@ -258,13 +258,15 @@ OWN_SETS = [
     OwnVocSet("/d", "mine", "/a/l.pbtxt", "its own", True, True),
     OwnCocoSet("it's mine", "/my data/a.json", "/b"),
     OwnCocoSet("mine", "/a.json", "/b", "/l.pbtxt", segmentation=True),
+    OwnFolderSet("it's mine", "/my data/train"),
+    OwnFolderSet("mine", "/a", "/l.pbtxt"),
 ]
 
 
 @pytest.mark.parametrize("record_set", _every_record_set() + OWN_SETS, ids=lambda s: s.name)
 def test_the_command_of_a_set_encodes_that_set(record_set):
     words = shlex.split(record_set.command)
-    tools = {"tools.encode_voc": encode_voc, "tools.encode_coco": encode_coco}
+    tools = {tool.__name__: tool for tool in (encode_voc, encode_coco, encode_folder)}
     assert words[:2] == ["python", "-m"]
     tool = tools[words[2]]
     assert tool.record_set_of(tool.build_parser().parse_args(words[3:])) == record_set
@@ -280,8 +282,9 @@ def test_the_command_of_a_set_encodes_that_set(record_set):
     ],
 )
 def test_own_sets_keep_off_the_names_of_others(name, message):
-    with pytest.raises(ValueError, match=message):
-        OwnCocoSet(name, "/a.json", "/b")
+    for kind in (lambda: OwnCocoSet(name, "/a.json", "/b"), lambda: OwnFolderSet(name, "/a")):
+        with pytest.raises(ValueError, match=message):
+            kind()
 
 
 def test_own_voc_sets_keep_off_the_names_of_others():

@@ -14,7 +14,8 @@ from datasets.info import VOC
 from datasets.pictures import mask_bytes
 from datasets.records import serialize
 from example_fixture import IMAGE, example
-from tools import check_data, encode_voc
+from folder_fixture import picture, write_folder
+from tools import check_data, encode_folder, encode_voc
 from voc_fixture import VocObject, objects_of, write_annotation, write_voc
 
 NETWORK = ["--image_size", "64", "--trunk", "resnet18_half"]
@@ -180,6 +181,46 @@ def test_masks_alone_have_no_tables_of_boxes(tmp_path, own, priors, capsys):
     text = capsys.readouterr().out
     assert "recall" not in text and "no object" not in text
     assert ["pictures", "with", "a", "mask", "5"] in [line.split() for line in text.splitlines()]
+
+
+def test_a_classification_set_is_counted_by_class(tmp_path, capsys):
+    write_folder(tmp_path / "train", {"cat": 3, "dog": 2})
+    write_folder(tmp_path / "val", {"dog": 1})
+    picture(tmp_path / "train" / "cat" / "again.jpg", size=(40, 48), colour=(0, 30, 120))
+    picture(tmp_path / "train" / "cat" / "same.jpg", size=(40, 48), colour=(0, 30, 120))
+    write_label_map(tmp_path / "map.pbtxt", ("dog", "ape", "cat"))
+    for name in ("train", "val"):
+        flags = ["--root", tmp_path / name, "--name", name, "--records", tmp_path, "--workers", 1]
+        flags += ["--label_map", tmp_path / "map.pbtxt"]
+        assert encode_folder.main([str(flag) for flag in flags]) == 0
+    capsys.readouterr()
+    flags = ["--dataset", "custom", "--train_records", tmp_path / "train.json", "--strict"]
+    status, report = diagnose(tmp_path, *flags, "--against", tmp_path / "val.json")
+    assert status == check_data.STRICT
+    # The dog of val is drawn as the first cat of train is.
+    assert counted(report["faults"]) == {"duplicate_pictures": 1, "shared_pictures": 1}
+    pictures = {name: counts["pictures"] for name, counts in report["classes"].items()}
+    assert pictures == {"dog": 2, "ape": 0, "cat": 5}
+    assert report["worth_a_look"] == ["no picture of ape"]
+    text = capsys.readouterr().out
+    assert text.startswith("train\n\npictures") and "mask" not in text and "prior" not in text
+    rows = [line.split() for line in text.splitlines()]
+    for row in (["class", "pictures"], ["dog", "2"], ["ape", "0"], ["cat", "5"], ["all", "7"]):
+        assert row in rows
+    assert (tmp_path / "check" / "samples.png").is_file()
+
+
+def test_classification_sets_and_others_are_looked_at_apart(tmp_path, own, capsys):
+    label_map = ["--label_map", str(own / "label_map.pbtxt")]
+    encode(tmp_path, "--root", str(own), "--split", "train", *label_map)
+    write_folder(tmp_path / "set", {"red": 1})
+    flags = ["--root", str(tmp_path / "set"), "--name", "red", "--data_root", str(tmp_path)]
+    assert encode_folder.main([*flags, *label_map, "--workers", "1"]) == 0
+    folder = tmp_path / "records"
+    files = [folder / "own-train.json", folder / "red.json"]
+    status, _ = diagnose(tmp_path, "--dataset", "custom", "--train_records", *files)
+    assert status == 1
+    assert "of red and own-train one has classes of whole pictures" in capsys.readouterr().err
 
 
 def test_own_annotations_in_cocos_format(tmp_path, priors):

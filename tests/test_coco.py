@@ -226,7 +226,7 @@ def test_pictures_that_are_missing_damaged_or_of_another_size_are_named(tmp_path
     path.write_bytes(path.read_bytes()[:-40])
     _bad(tmp_path, "truncated or not a JPEG", file=str(path))
     Image.new("RGB", (64, 48)).save(path, "BMP")
-    _bad(tmp_path, "not a JPEG but BMP: convert it", file=str(path))
+    _bad(tmp_path, "not a JPEG or PNG but BMP: convert it", file=str(path))
     with pytest.raises(BadExample, match="gone.jpg: missing, though x.json lists it"):
         read_example(
             "gone.jpg",

@@ -1,15 +1,23 @@
-"""A checkpoint as the original program wrote it becomes a run that test.py evaluates."""
+"""What the original program and Caffe wrote becomes a run that test.py evaluates."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import caffe_net
 import golden
+import toy_fcn
 import toy_vgg
 from blitznet import build_model, keys, runs
+from blitznet.convert import caffe
+from blitznet.imaging import MEAN_RGB
+from caffe_fixture import write_caffemodel
+from evaluated_run import result
 from helpers import run_python
+from tiny_run import evaluate
 from tools import convert_checkpoint
 from voc_fixture import write_voc
 
@@ -104,6 +112,65 @@ class TestVgg16:
         assert convert_checkpoint.main(flags) == 1
         assert "vgg16 with --detect" in capsys.readouterr().err
         assert not (tmp_path / "vgg").exists()
+
+
+class TestCaffe:
+    """A released FCN, here of few channels."""
+
+    @pytest.fixture
+    def blobs(self, monkeypatch):
+        toy_fcn.install(monkeypatch)
+        return caffe_net.vgg_blobs("fcn8s", classes=21)
+
+    @pytest.fixture
+    def flags(self, blobs, tmp_path):
+        file = write_caffemodel(tmp_path / "fcn8s-heavy-pascal.caffemodel", blobs)
+        return ["--caffe", str(file), "--run_name", "released", "--archive", str(tmp_path)]
+
+    def test_becomes_a_run_that_answers_as_caffe_does(self, blobs, flags, tmp_path, capsys):
+        assert convert_checkpoint.main([*flags, "--arch", "fcn8s"]) == 0
+        prefix = tmp_path / "released" / "model.ckpt-0"
+        assert f"{len(blobs)} variables of {flags[1]} are in {prefix}" in capsys.readouterr().out
+        model, coder, description, step = runs.load(tmp_path / "released")
+        assert (coder, step) == (None, 0)
+        shape = {"arch": "fcn8s", "trunk": "vgg16", "geometry": "reference", "image_size": None}
+        assert description["model"] == {**shape, "num_classes": 21}
+        picture = np.random.default_rng(4).uniform(0, 1, (37, 50, 3)).astype(np.float32)
+        found = model(picture[None], training=False)[keys.SEGMENTATION][0].numpy()
+        frame = np.subtract(MEAN_RGB, caffe.MEAN_RGB)[::-1]
+        expected = caffe_net.vgg_scores(picture, blobs, "fcn8s", frame).transpose(1, 2, 0)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * expected.std())
+
+    @pytest.mark.slow
+    def test_is_evaluated(self, flags, tiny_data, tmp_path):
+        flags += ["--arch", "fcn8s", "--image_size", "64", "--geometry", "reference"]
+        assert convert_checkpoint.main(flags) == 0
+        assert evaluate(tiny_data, run_name="released", archive=tmp_path) == 0
+        assert result(tmp_path / "released", step=0)["scores"]["images_with_masks"] == 2
+
+    @pytest.mark.parametrize(
+        ("more", "told"),
+        [
+            (["--arch", "fcn16s"], "left over: upscore_pool4/0"),
+            (["--arch", "fcn8s", "--label_map", "coco"], r"score_fr/1: expected \(81,\)"),
+            (["--arch", "fcn8s", "--trunk", "alexnet"], "missing: conv1/0"),
+            ([], "--caffe holds no blitznet: give --arch fcn32s or fcn16s"),
+            (["--arch", "fcn8s", "--x4"], "--x4 is no flag of --arch fcn8s"),
+        ],
+    )
+    def test_other_flags_are_named_and_write_nothing(self, flags, more, told, tmp_path, capsys):
+        assert convert_checkpoint.main([*flags, *more]) == 1
+        error = capsys.readouterr().err
+        assert re.search(told, error)
+        assert ("Are the model flags (--arch, --trunk)" in error) == ("differences" in error)
+        assert not (tmp_path / "released").exists()
+
+    def test_the_original_program_had_no_fcn(self, tmp_path, capsys):
+        flags = ["--checkpoint", "c", "--run_name", "r", "--archive", str(tmp_path)]
+        assert convert_checkpoint.main([*flags, "--arch", "fcn8s"]) == 1
+        assert "--checkpoint holds no fcn8s: give --arch blitznet" in capsys.readouterr().err
+        assert convert_checkpoint.main([*flags, "--geometry", "reference"]) == 1
+        assert "--geometry is no flag of --arch blitznet" in capsys.readouterr().err
 
 
 def test_missing_checkpoint_is_named(tmp_path, capsys):

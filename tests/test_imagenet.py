@@ -12,7 +12,14 @@ from blitznet import imagenet
 from blitznet.convert.keras_applications import PUBLISHED
 from blitznet.imaging import MEAN_RGB
 from blitznet.variables import variables_by_path
-from imagenet_fixture import SIDE, assert_close, trunk_model, write_published
+from imagenet_fixture import (
+    SIDE,
+    assert_close,
+    randomise,
+    trunk_model,
+    weights_by_layer,
+    write_published,
+)
 from tiny_run import tensors, training_flags
 
 ENDS = {
@@ -20,30 +27,6 @@ ENDS = {
     "vgg16": ("block3_conv3", "block4_conv3", "block5_conv3"),
 }
 NETWORKS = {"resnet50": keras.applications.ResNet50, "vgg16": keras.applications.VGG16}
-
-
-def randomise(network):
-    """Random values for every weight, so that none could be left out unseen."""
-    rng = np.random.default_rng(5)
-
-    def value(name, shape):
-        if "kernel" in name:
-            scale = np.sqrt(2 / np.prod(shape[:-1]))
-            return rng.standard_normal(shape, np.float32) * np.float32(scale)
-        low = 0.5 if "gamma" in name or "variance" in name else -0.3
-        return rng.uniform(low, low + 0.8, shape)
-
-    network.set_weights([value(v.name, tuple(v.shape)) for v in network.weights])
-
-
-def weights_by_layer(network):
-    return {
-        layer.name: [
-            (v.name.split("/")[-1].split(":")[0], a)
-            for v, a in zip(layer.weights, layer.get_weights())
-        ]
-        for layer in network.layers
-    }
 
 
 class Pair:

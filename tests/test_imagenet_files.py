@@ -9,7 +9,7 @@ import toy_vgg
 from blitznet import imagenet
 from blitznet.convert.tf1_blitznet import tf1_name
 from blitznet.variables import variables_by_path
-from imagenet_fixture import SIDE, assert_close, trunk_model, write_published
+from imagenet_fixture import SIDE, assert_close, trunk_model, write_bundle, write_published
 
 
 class TestToyVgg:
@@ -112,18 +112,6 @@ def tf1_values(model, seed=4):
     rng = np.random.default_rng(seed)
     variables = variables_by_path(model).items()
     return {tf1_name(p, model): rng.standard_normal(v.shape, np.float32) for p, v in variables}
-
-
-def write_bundle(prefix, values):
-    """A checkpoint of TensorFlow 1's second format."""
-    names = list(values)
-    tf.raw_ops.SaveV2(
-        prefix=str(prefix),
-        tensor_names=names,
-        shape_and_slices=[""] * len(names),
-        tensors=[tf.constant(values[name]) for name in names],
-    )
-    return prefix
 
 
 class TestTensorFlow1:

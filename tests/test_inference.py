@@ -9,7 +9,6 @@ import toy_detnet
 import toy_vgg
 from blitznet import build_model, inference
 from blitznet.archs import segmentation_side
-from blitznet.layers import SpatialL2Norm
 from blitznet.models.blitznet import source_sides
 from blitznet.variables import variables_by_path
 from random_weights import give_random_weights

@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from datasets.info import VOC, BadExample, DatasetInfo
+from datasets.info import VOC, BadExample, DatasetInfo, listed
 
 
 def test_voc_classes_are_the_official_ones_in_alphabetical_order():
@@ -41,6 +41,27 @@ def test_impossible_classes_are_refused(names, message):
 
 def test_254_classes_fit_below_the_ignored_label():
     assert DatasetInfo("mine", tuple(map(str, range(254)))).num_classes == 255
+
+
+def test_classes_of_whole_pictures_have_no_background_and_no_mask_to_fit_in():
+    names = tuple(map(str, range(1000)))
+    assert DatasetInfo("imagenet", names, of_pictures=True).num_classes == 1000
+    with pytest.raises(ValueError, match="repeats the class crane"):
+        DatasetInfo("imagenet", ("crane", "drill", "crane"), of_pictures=True)
+
+
+@pytest.mark.parametrize(
+    ("names", "others", "expected"),
+    [
+        ("abc", "", "a, b, c"),
+        ("abcdef", "", "6 classes (from number 1 on: a, b, c, ...)"),
+        ("abcdef", "abdef", "6 classes (from number 3 on: c, d, e, ...)"),
+        ("abdef", "abcdef", "5 classes (from number 3 on: d, e, f, ...)"),
+        ("abcde", "abcde", "5 classes (from number 5 on: e, ...)"),
+    ],
+)
+def test_long_lists_of_classes_are_told_from_where_they_differ(names, others, expected):
+    assert listed(tuple(names), tuple(others), most=4) == expected
 
 
 def test_bad_example_travels_between_processes():

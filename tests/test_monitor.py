@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from blitznet.boxes import xywh_to_yxyx
 from blitznet.coding import PriorCoder
-from blitznet.monitor import pixel_counts, prior_counts, scores
+from blitznet.monitor import class_counts, pixel_counts, prior_counts, scores
 from blitznet.priors import prior_boxes, prior_scales
 
 
@@ -61,3 +62,60 @@ def test_pixel_accuracy_by_hand(dtype):
     labels = np.array([[[0, 1], [3, 255]]], dtype)
     assert _scores(pixel_counts(logits, labels)) == pytest.approx({"pixel_accuracy": 2 / 3})
     assert _scores(pixel_counts(logits, np.full_like(labels, 255))) == {"pixel_accuracy": 0}
+
+
+def test_pictures_classified_by_hand():
+    logits = np.float32(
+        [
+            [9, 8, 7, 6, 5, 4, 3],  # the label is the likeliest class
+            [9, 8, 7, 6, 5, 4, 3],  # the fifth
+            [9, 8, 7, 6, 5, 4, 3],  # the sixth
+            [3, 4, 5, 6, 7, 8, 9],  # the last
+            [3, 4, 5, 6, 7, 8, 9],  # the second
+        ]
+    )
+    counts = class_counts(logits, np.int32([0, 4, 5, 0, 5]))
+    assert {name: float(count) for name, count in counts.items()} == {
+        "classified": 5,
+        "in_top1": 1,
+        "in_top5": 3,
+    }
+    assert _scores(counts) == pytest.approx({"top1": 1 / 5, "top5": 3 / 5})
+
+
+def test_of_equal_logits_the_lower_class_comes_first():
+    """A network that says nothing is right for one class of seven, and in top-5 for five."""
+    counts = class_counts(np.zeros((7, 7), np.float32), np.arange(7))
+    assert _scores(counts) == pytest.approx({"top1": 1 / 7, "top5": 5 / 7})
+    # Classes 1, 3 and 4 share the first place, 0, 2 and 5 the fourth, of which two are in.
+    logits = np.float32([[1, 2, 1, 2, 2, 1, 0]] * 7)
+    right = [float(class_counts(logits[:1], [label])["in_top5"]) for label in range(7)]
+    assert right == [1, 1, 1, 1, 1, 0, 0]
+    assert float(class_counts(logits, np.arange(7))["in_top1"]) == 1
+
+
+def test_with_fewer_than_five_classes_all_are_in_top_5():
+    counts = class_counts(_logits([0, 1, 2], classes=3), np.int32([0, 0, 0]))
+    assert _scores(counts) == pytest.approx({"top1": 1 / 3, "top5": 1})
+
+
+def test_a_picture_without_class_is_never_right():
+    counts = class_counts(_logits([0, 1], classes=2), np.int32([-1, 1]))
+    assert _scores(counts) == {"top1": 0.5, "top5": 0.5}
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_counts_of_parts_add_up_in_a_graph_too(jit_compile):
+    random = np.random.default_rng(3)
+    logits = random.normal(size=(50, 20)).astype(np.float32)
+    labels = random.integers(0, 20, 50).astype(np.int32)
+    compiled = tf.function(class_counts, jit_compile=jit_compile)
+    parts = [compiled(logits[rows], labels[rows]) for rows in (slice(9), slice(9, 50))]
+    counts = {name: float(parts[0][name] + parts[1][name]) for name in parts[0]}
+    order = np.argsort(-logits, axis=1)
+    assert counts == {
+        "classified": 50,
+        "in_top1": (order[:, 0] == labels).sum(),
+        "in_top5": (order[:, :5] == labels[:, None]).sum(),
+    }
+    assert 0 < counts["in_top1"] < counts["in_top5"] < 50

@@ -10,8 +10,9 @@ from blitznet import keys
 from blitznet.label_map import read_label_map, write_label_map
 from coco_fixture import annotations_of, image, write_coco, write_json, write_picture
 from datasets import custom, records
+from folder_fixture import write_folder
 from tiny_run import evaluate, train
-from tools import encode_coco, encode_voc
+from tools import encode_coco, encode_folder, encode_voc
 from voc_fixture import write_list, write_voc
 
 CLASSES = ("disc", "bar", "ring")
@@ -248,6 +249,31 @@ def test_boxes_that_are_not_normalised_are_named(tmp_path, ymin):
     write_label_map(tmp_path / "map.pbtxt", CLASSES)
     with pytest.raises(ValueError, match=rf"0-0.jpg has the box \[{ymin}, .*from 0 to 1"):
         custom.open_custom([str(pattern)], tmp_path / "map.pbtxt")
+
+
+def test_a_classification_set_opens_by_its_json_alone(tmp_path):
+    write_folder(tmp_path / "train", {"disc": 2, "bar": 1})
+    write_label_map(tmp_path / "map.pbtxt", CLASSES)
+    label_map = ["--label_map", tmp_path / "map.pbtxt"]
+    _encode(encode_folder, tmp_path, "--root", tmp_path / "train", "--name", "own", *label_map)
+    folder = tmp_path / "records"
+    info = custom.open_one([str(folder / "own*")], tmp_path / "map.pbtxt")
+    assert (info.has_class_labels, info.has_boxes, info.images_with_masks) == (True, False, 0)
+    assert info.objects == {"disc": 2, "bar": 1, "ring": 0}
+    flags = f"--root {tmp_path / 'train'} --name own --label_map {tmp_path / 'map.pbtxt'}"
+    assert info.command == f"python -m tools.encode_folder {flags}"
+    with pytest.raises(ValueError, match="has classes of whole pictures.*named by the .json that"):
+        custom.open_one([str(folder / "*.tfrecord")], tmp_path / "map.pbtxt")
+
+
+def test_objects_are_taken_from_records_that_name_the_whole_picture_too(tmp_path):
+    write_label_map(tmp_path / "map.pbtxt", CLASSES)
+    example = _api_example("a", 2)
+    example.features.feature["image/class/label"].int64_list.value.append(7)
+    with tf.io.TFRecordWriter(str(tmp_path / "a.tfrecord")) as writer:
+        writer.write(example.SerializeToString())
+    info = custom.open_one([str(tmp_path / "a.tfrecord")], tmp_path / "map.pbtxt")
+    assert (info.objects["bar"], info.has_class_labels) == (1, False)
 
 
 def test_records_need_a_label_map_and_files(tmp_path):

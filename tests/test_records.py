@@ -49,8 +49,13 @@ def _example(boxes, labels, difficult, mask=b"", is_crowd=None, area=None):
 
 
 @settings(max_examples=30, deadline=None)
-@given(data=st.data(), count=st.integers(0, 5), mask=st.binary(max_size=4))
-def test_parse_undoes_serialize(data, count, mask):
+@given(
+    data=st.data(),
+    count=st.integers(0, 5),
+    mask=st.binary(max_size=4),
+    class_label=st.integers(-1, 2**31 - 1),
+)
+def test_parse_undoes_serialize(data, count, mask, class_label):
     example = _example(
         data.draw(arrays.arrays(np.float32, (count, 4), elements=st.floats(0, 1, width=32))),
         data.draw(arrays.arrays(np.int32, count, elements=st.integers(1, 254))),
@@ -59,6 +64,7 @@ def test_parse_undoes_serialize(data, count, mask):
         data.draw(arrays.arrays(bool, count)),
         data.draw(arrays.arrays(np.float32, count, elements=st.floats(0, 1e6, width=32))),
     )
+    example[keys.CLASS_LABEL] = np.int32(class_label)
     parsed = {
         name: tensor.numpy() for name, tensor in records.parse(records.serialize(example)).items()
     }
@@ -130,6 +136,41 @@ def test_a_picture_without_objects_has_empty_lists_of_the_same_kinds():
         kinds.append({name: feature.WhichOneof("kind") for name, feature in features})
     assert kinds[0] == kinds[1]
     assert set(kinds[0].values()) == {"bytes_list", "float_list", "int64_list"}
+
+
+def _no_objects():
+    return _example(np.zeros((0, 4), np.float32), np.array([], int), np.array([], bool))
+
+
+def test_the_class_of_a_picture_is_stored_beside_what_others_have():
+    plain = _features(records.serialize(_no_objects()))
+    classified = {**_no_objects(), keys.CLASS_LABEL: 0}
+    assert _features(records.serialize(classified, ("cat", "å dog"))) == {
+        **plain,
+        "image/object/class/text": [],
+        "image/class/label": [0],
+        "image/class/text": [b"cat"],
+    }
+    last = _features(records.serialize({**classified, keys.CLASS_LABEL: 1}, ("cat", "å dog")))
+    assert (last["image/class/label"], last["image/class/text"]) == ([1], ["å dog".encode()])
+    assert records.parse(records.serialize(classified))[keys.CLASS_LABEL].numpy() == 0
+    # Without a class nothing of it is written.
+    assert _features(records.serialize({**classified, keys.CLASS_LABEL: -1})) == plain
+
+
+@pytest.mark.parametrize(
+    ("features", "expected"),
+    [
+        ({}, -1),
+        ({"image/class/label": [1000], "image/class/text": [b"toilet tissue"]}, 1000),  # TF-slim's
+        ({"image/class/label": [3, 7]}, -1),  # the Object Detection API's, of Open Images
+    ],
+)
+def test_class_labels_of_other_programs(features, expected):
+    example = records.parse(_record({**ORIGINAL, **features}))
+    assert example[keys.CLASS_LABEL].dtype == tf.int32
+    assert example[keys.CLASS_LABEL].shape == []
+    assert example[keys.CLASS_LABEL].numpy() == expected
 
 
 def _record(values):
@@ -289,6 +330,22 @@ def test_a_set_says_how_it_is_evaluated_and_what_it_holds(tmp_path):
     assert (info.split, info.ap_rule, info.category_ids) == ("val2017", "coco", (17, 18))
     assert not info.has_boxes
     assert info.command == "python -m tools.encode_coco --split val2017"
+    assert not info.has_class_labels
+
+
+def test_sets_are_of_pictures_with_a_class_or_of_others(tmp_path):
+    _write_json(tmp_path, has_class_labels=True, has_boxes=False, ap_rule=None)
+    classified = records.open_records(tmp_path, SET)
+    assert (classified.has_class_labels, classified.has_boxes) == (True, False)
+    assert classified.ap_rule is None
+    _write_json(tmp_path)
+    boxes = records.open_records(tmp_path, SET)
+    records.check_class_labels([classified, classified], True)
+    records.check_class_labels([boxes], False)
+    with pytest.raises(ValueError, match="voc12-val-seg have no class as a whole.*encode_folder"):
+        records.check_class_labels([classified, boxes], True)
+    with pytest.raises(ValueError, match="voc12-val-seg have a class each.*no boxes and no masks"):
+        records.check_class_labels([boxes, classified], False)
 
 
 def test_an_older_set_is_evaluated_by_the_rule_of_its_year(tmp_path):

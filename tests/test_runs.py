@@ -11,6 +11,8 @@ from blitznet.label_map import read_label_map
 from blitznet.models.blitznet import source_sides
 
 SHAPE = {
+    "arch": "blitznet",
+    "dilated_projection": "conv",
     "image_size": 64,
     "trunk": "resnet18_half",
     "x4": False,

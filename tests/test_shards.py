@@ -104,6 +104,23 @@ def test_a_set_is_its_shards_in_the_order_of_the_list_and_a_json(tmp_path):
     }
 
 
+def test_a_classification_set_counts_pictures(tmp_path):
+    """The class of picture i is i % 3 of three: no background."""
+
+    def read(name):
+        return {**fake_example("n0"), keys.CLASS_LABEL: int(name[1:]) % 3}
+
+    info = DatasetInfo("own", ("cat", "dog", "cow", "ape"), of_pictures=True)
+    _write(tmp_path, read, info=info, has_boxes=False)
+    summary = json.loads((tmp_path / "voc12-trainval.json").read_text())
+    assert summary["objects"] == {"cat": 4, "dog": 3, "cow": 3, "ape": 0}
+    assert (summary["has_class_labels"], summary["has_boxes"]) == (True, False)
+    assert summary["images"] == 10
+    files = list(records.open_records(tmp_path, SET).files)
+    labels = [int(records.parse(r)[keys.CLASS_LABEL]) for r in tf.data.TFRecordDataset(files)]
+    assert labels == [0, 1, 2] * 3 + [0]
+
+
 def test_progress_counts_every_picture(tmp_path):
     seen = []
     _write(tmp_path, progress=seen.append)

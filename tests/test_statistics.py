@@ -44,6 +44,17 @@ def test_objects_are_counted_by_class_with_difficult_and_crowd_apart():
     assert counted(summary["faults"]) == {}
 
 
+def test_whole_pictures_are_counted_by_their_class_from_0():
+    stats = Statistics(("cat", "dog"), 255, 64, lambda boxes: np.ones(len(boxes)), True)
+    for number, label in enumerate([0, 1, 1, -1, 2]):
+        found = example(f"{number}", encoded=bytes([number]))
+        faults = stats.add({**found, keys.CLASS_LABEL: np.int32(label)}, IMAGE, None)
+        assert faults == ([] if label in (0, 1) else ["no_class"])
+    summary = stats.summary()
+    assert {n: c["pictures"] for n, c in summary["classes"].items()} == {"cat": 1, "dog": 2}
+    assert summary["faults"]["no_class"]["examples"] == ["3: no class", "4: class 2"]
+
+
 def test_sizes_are_those_in_the_networks_input_and_recall_counts_what_is_reached():
     # At 128 pixels: a side of 0.25 is 32, 0.75 is 96, 1/64 is 2: at each limit the larger size.
     sides = [1 / 65, 1 / 64, 0.2499, 0.25, 0.7499, 0.75]

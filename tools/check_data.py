@@ -26,6 +26,9 @@ examples:
       pictures of your own in the layout of VOC2012
   python -m tools.check_data --annotations animals/train.json --images animals/jpg --detect
       pictures of your own with annotations in COCO's format
+  python -m tools.check_data --dataset custom --train_records data/records/animals-train.json \\
+          --against data/records/animals-val.json
+      records of your own, of any of the encoders
 
 exit code: 0; 1 for errors and unreadable pictures (the rest is counted all the same); 3 with
 --strict where something else is wrong; what is only "worth a look" does not count.
@@ -85,7 +88,8 @@ def check(args):
     check_fits(args.trunk, args.image_size, x4=args.x4, head="nonshared", det_kernel=3)
     sources = check_data_sources.open_sources(args)
     others = check_data_sources.open_others(args)
-    priors = prior_boxes(args.image_size, args.trunk, args.x4)
+    of_pictures = sources[0].info.of_pictures
+    priors = [] if of_pictures else prior_boxes(args.image_size, args.trunk, args.x4)
     statistics, gallery = inspect(sources, others, args.image_size, priors, args.pictures)
     report = make_report(args, sources, len(priors), statistics)
     text = check_data_report.as_text(report)
@@ -141,6 +145,7 @@ def inspect(sources, others, image_size, priors, most):
         info.ignore_label,
         image_size,
         lambda boxes: inspection.best_overlaps(priors, boxes),
+        info.of_pictures,
     )
     gallery = Gallery(info.class_names, info.ignore_label, counts[0], most)
     bar = progress_bar(sum(counts), "pictures")
@@ -190,6 +195,7 @@ def make_report(args, sources, priors, statistics):
         "x4": args.x4,
         "priors": priors,
         "has_boxes": any(source.has_boxes for source in sources),
+        "has_class_labels": sources[0].info.of_pictures,
         "pictures_stated": None if None in stated else sum(stated),
         **statistics.summary(),
     }

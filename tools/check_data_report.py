@@ -31,6 +31,9 @@ def worth_a_look(report):
         )
     if report["has_boxes"]:
         found += _about_boxes(report, boxes, pictures)
+    if report["has_class_labels"]:
+        absent = [name for name, counts in report["classes"].items() if not counts["pictures"]]
+        found += [f"no picture of {_listed(absent)}"] if absent else []
     if 0 < pictures["with_masks"] < pictures["all"]:
         found.append(
             f"{pictures['without_masks']} of {pictures['all']} pictures have no mask: "
@@ -73,6 +76,8 @@ def _about_boxes(report, boxes, pictures):
 
 
 def _heading(report):
+    if report["has_class_labels"]:
+        return " + ".join(report["sets"])
     network = f"input {report['image_size']} x {report['image_size']}, trunk {report['trunk']}"
     network += ", x4" if report["x4"] else ""
     return f"{' + '.join(report['sets'])}\n{network}, {report['priors']} prior boxes"
@@ -81,7 +86,8 @@ def _heading(report):
 def _overview(report):
     rows = [("pictures", report["pictures"]["all"])]
     rows += _box_rows(report) if report["has_boxes"] else []
-    rows += [("pictures with a mask", report["pictures"]["with_masks"])]
+    if not report["has_class_labels"]:
+        rows += [("pictures with a mask", report["pictures"]["with_masks"])]
     rows += _mask_rows(report) if report["pictures"]["with_masks"] else []
     return rows + (_size_rows(report["picture_sizes"]) if report["picture_sizes"] else [])
 
@@ -143,6 +149,7 @@ def _class_table(report):
     if report["has_boxes"]:
         headers += ["objects", "pictures", "difficult", "crowd", "too\nsmall", "no\nprior"]
         headers += [f"recall\n{size}" for size in SIZES]
+    headers += ["pictures"] if report["has_class_labels"] else []
     everything = sum(_all_mask_pixels(report))
     if everything:
         headers += ["pictures\nin masks", "mask\npixels"]
@@ -153,6 +160,7 @@ def _class_table(report):
             cells += [counts["objects"], pictures]
             cells += [counts[what] for what in ("difficult", "crowd", "too_small", "out_of_reach")]
             cells += [_share(c["reached"], c["boxes"]) for c in counts["by_size"].values()]
+        cells += [pictures] if report["has_class_labels"] else []
         return cells + ([mask_pictures, _share(mask_pixels, everything)] if everything else [])
 
     classes = report["classes"]
@@ -162,6 +170,8 @@ def _class_table(report):
     ]
     pictures = report["pictures"]
     shown = pictures["all"] - pictures["without_objects"]
+    if report["has_class_labels"]:
+        shown = sum(counts["pictures"] for counts in classes.values())
     in_masks = sum(c["mask_pixels"] for c in classes.values())
     total = row("all", report["boxes"], shown, pictures["with_masks"], in_masks)
     return tabulate(

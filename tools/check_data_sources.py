@@ -55,6 +55,11 @@ def open_sources(args):
     for other in sources[1:]:
         if other.info.class_names != sources[0].info.class_names:
             raise ValueError(f"{other.name} and {sources[0].name} have different classes")
+        if other.info.of_pictures != sources[0].info.of_pictures:
+            raise ValueError(
+                f"of {other.name} and {sources[0].name} one has classes of whole pictures, the "
+                "other of objects: look at one at a time"
+            )
     return sources
 
 
@@ -85,7 +90,9 @@ def _records(args, record_set):
 def _of_records(info, stated):
     return Source(
         info.name,
-        DatasetInfo(info.name, info.class_names, info.ignore_label),
+        DatasetInfo(
+            info.name, info.class_names, info.ignore_label, of_pictures=info.has_class_labels
+        ),
         functools.partial(inspection.read_records, info),
         inspection.count_records(info.files),
         stated,

@@ -1,4 +1,4 @@
-"""Convert a checkpoint of the TensorFlow 1 program: see `--help`."""
+"""Convert other people's trained networks into runs: see `--help`."""
 
 import argparse
 import dataclasses
@@ -8,23 +8,29 @@ from pathlib import Path
 
 import config
 import paths
+from blitznet import choices
 from blitznet.label_map import read_label_map
 from datasets.coco import COCO
 from datasets.info import VOC
+from tools.flags.network import NetworkParser, add_arch_flag
 
 
 def build_parser():
     """The command line of this tool."""
-    parser = argparse.ArgumentParser(
+    parser = NetworkParser(
         prog="python -m tools.convert_checkpoint",
-        description="Convert a checkpoint of the original TensorFlow 1 program into a run that "
-        "test.py evaluates and training.py --init_from starts from. The model flags must be "
-        "those that the checkpoint was trained with.",
-        epilog="example: python -m tools.convert_checkpoint --checkpoint tf1/model.ckpt-65000 "
-        "--run_name published300 --x4",
+        description="Convert a checkpoint of the original TensorFlow 1 program, or one of the "
+        "FCNs that their authors released for Caffe, into a run that test.py evaluates and "
+        "training.py --init_from starts from. The model flags must be those that it was trained "
+        "with.",
+        epilog="examples: python -m tools.convert_checkpoint --checkpoint tf1/model.ckpt-65000 "
+        "--run_name published300 --x4; python -m tools.convert_checkpoint --caffe "
+        "fcn8s-heavy-pascal.caffemodel --arch fcn8s --run_name released8s",
     )
     add = parser.add_argument
-    add("--checkpoint", required=True, metavar="PREFIX", help="path without .index, .data-...")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--checkpoint", metavar="PREFIX", help="path without .index, .data-...")
+    source.add_argument("--caffe", metavar="FILE", help=".caffemodel of an FCN")
     add(
         "--run_name",
         type=config.run_name,
@@ -37,6 +43,13 @@ def build_parser():
         default="voc",
         metavar="FILE",
         help="label_map.pbtxt of its classes, or voc, or coco (default: voc)",
+    )
+    add_arch_flag(parser)
+    add(
+        "--geometry",
+        choices=choices.GEOMETRIES,
+        default=argparse.SUPPRESS,
+        help="of FCNs (default: reference, which the released ones were trained with)",
     )
     config.add_model_flags(parser)
     config.add_path_flags(parser)
@@ -57,29 +70,49 @@ def main(argv=None):
 
 def convert(args):
     """Write the run; what was done, as a sentence."""
-    from blitznet import checkpoints, runs
-    from blitznet.convert import tf1_blitznet
+    from blitznet import caffemodel, checkpoints, runs
+    from blitznet.convert import caffe_fcn, tf1_blitznet
 
     known = {"voc": VOC, "coco": COCO}.get(args.label_map)
     class_names = known.class_names if known else read_label_map(args.label_map)
-    shape = dataclasses.asdict(config.model_config(args))
-    description = runs.describe(shape, class_names, vars(args))
+    description = runs.describe(network_shape(args), class_names, vars(args))
     run_dir = paths.run_dir(paths.archive(args.archive), args.run_name)
     if checkpoints.steps(run_dir):
         raise FileExistsError(f"{run_dir} has checkpoints already: take another --run_name")
-    variables, step = read(args.checkpoint)
+    if args.caffe:
+        source, assign = args.caffe, caffe_fcn.assign
+        variables, step = caffemodel.read(source), 0
+    else:
+        source, assign = args.checkpoint, tf1_blitznet.assign
+        variables, step = read(source)
     model, _ = runs.build(description)
     count = len(variables)
     try:
-        tf1_blitznet.assign(model, variables)
+        assign(model, variables)
     except ValueError as error:
+        flags = "--arch, --trunk" if args.caffe else "--x4, --image_size, --head, ..."
         raise ValueError(
-            f"{args.checkpoint}: {error}\nAre the model flags (--x4, --image_size, --head, ...) "
-            "and the classes those that it was trained with?"
+            f"{source}: {error}\nAre the model flags ({flags}) and the classes those that it was "
+            "trained with?"
         ) from None
     runs.write_flags(run_dir, description)
     prefix = checkpoints.save(run_dir, step, model)
-    return f"{count} variables of {args.checkpoint} are in {prefix}"
+    return f"{count} variables of {source} are in {prefix}"
+
+
+def network_shape(args):
+    """The network's shape by the flags, as `archs.build` takes it, without `num_classes`.
+
+    Raises:
+      ValueError: a flag is of another architecture, or the source is.
+    """
+    archs = choices.FCNS if args.caffe else ("blitznet",)
+    if args.arch not in archs:
+        source = "--caffe" if args.caffe else "--checkpoint"
+        raise ValueError(f"{source} holds no {args.arch}: give --arch {' or '.join(archs)}")
+    if args.caffe:
+        args.geometry = getattr(args, "geometry", "reference")
+    return {"arch": args.arch, **dataclasses.asdict(config.model_config(args))}
 
 
 def read(checkpoint):

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import paths
-from blitznet import label_map
+from blitznet.label_map import read_label_map
 from datasets import coco
 from datasets.coco_json import read_annotations
 from datasets.record_sets import COCO_SPLITS, CocoSet, OwnCocoSet
@@ -103,32 +103,17 @@ def encode(args):
         has_boxes=not args.split or record_set.has_boxes,
     )
     if not args.split and not args.label_map:
-        _write_label_map(args, info)
+        encoding.write_label_map(args, info)
 
 
 def _own_info(args, annotations):
     """DatasetInfo of the user's own annotations; an earlier label map has to agree."""
     if args.label_map:
-        names = label_map.read_label_map(args.label_map)
+        names = read_label_map(args.label_map)
         return coco.own_info(annotations, args.label_map, names)
     info = coco.own_info(annotations)
-    path = encoding.records_folder(args) / label_map.FILE_NAME
-    present = label_map.read_label_map(path) if path.is_file() else info.class_names
-    if present != info.class_names:
-        raise ValueError(
-            f"{path} has the classes {', '.join(present)}, but {annotations.path} has "
-            f"{', '.join(info.class_names)}: give --label_map {path} if they belong together, "
-            "another folder by --records if not, or delete it if no other set needs it"
-        )
+    encoding.check_label_map(args, info, annotations.path)
     return info
-
-
-def _write_label_map(args, info):
-    """The classes, beside the records."""
-    path = encoding.records_folder(args) / label_map.FILE_NAME
-    if not path.is_file():
-        label_map.write_label_map(path, info.class_names)
-    print(f"{path}: the {len(info.class_names)} classes, for --label_map")
 
 
 def main(argv=None):

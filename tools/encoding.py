@@ -10,8 +10,9 @@ from pathlib import Path
 from tabulate import SEPARATING_LINE, tabulate
 
 import paths
+from blitznet import label_map
 from blitznet.progress import progress_bar
-from datasets.info import BadExample
+from datasets.info import BadExample, listed
 
 
 def add_common_flags(parser):
@@ -51,6 +52,26 @@ def records_folder(args):
     return paths.records_dir(paths.data_root(args.data_root), args.records)
 
 
+def check_label_map(args, info, source):
+    """ValueError if the label map beside the records has other classes than `info`, of `source`."""
+    path = records_folder(args) / label_map.FILE_NAME
+    present = label_map.read_label_map(path) if path.is_file() else info.class_names
+    if present != info.class_names:
+        raise ValueError(
+            f"{path} has the classes {listed(present, info.class_names)}, but {source} has "
+            f"{listed(info.class_names, present)}: give --label_map {path} if they belong "
+            "together, another folder by --records if not, or delete it if no other set needs it"
+        )
+
+
+def write_label_map(args, info):
+    """Write the classes beside the records, unless they are there."""
+    path = records_folder(args) / label_map.FILE_NAME
+    if not path.is_file():
+        label_map.write_label_map(path, info.class_names)
+    print(f"{path}: the {len(info.class_names)} classes, for --label_map")
+
+
 def write(args, record_set, info, names, read, **options):
     """Write a set by `shards.write_records`, with its `options`, and print what is in it."""
     from datasets import records, shards
@@ -88,28 +109,36 @@ def _print_summary(path):
     from datasets.shards import describe_bad
 
     summary = json.loads(path.read_text(encoding="utf-8"))
+    counted = "pictures" if summary.get("has_class_labels") else "objects"
     rows = [(name, count) for name, count in summary["objects"].items() if count]
     absent = len(summary["objects"]) - len(rows)
-    rows += [(f"({absent} classes without objects)", 0)] if absent else []
+    rows += [(f"({absent} classes without {counted})", 0)] if absent else []
     rows.append(SEPARATING_LINE)
-    rows.append(("all objects", sum(summary["objects"].values())))
-    rows.append(("of these difficult", summary["difficult_objects"]))
+    rows.append((f"all {counted}", sum(summary["objects"].values())))
+    rows += _object_rows(summary) if counted == "objects" else []
+    rows.append(("left out as bad", len(summary["skipped"])))
+    # Names may be numbers, and have to stay as they are.
+    print(tabulate(rows, headers=("class", counted), disable_numparse=[0]))
+    print(f"{path}: {len(summary['shards'])} shards")
+    if summary["skipped"]:
+        print("left out: " + describe_bad([BadExample(**entry) for entry in summary["skipped"]]))
+        print(f"(all of them in {path})")
+
+
+def _object_rows(summary):
+    """What a set counts of objects, and of the pictures that they are on."""
+    rows = [("of these difficult", summary["difficult_objects"])]
     # What only COCO has, and older sets do not count.
     for name, title in (
         ("crowd_objects", "of these crowds"),
         ("boxes_of_no_area", "boxes of no area, left out"),
     ):
         rows += [(title, summary[name])] if summary.get(name) else []
-    rows += [
+    return [
+        *rows,
         ("pictures", summary["images"]),
         ("of these with a mask", summary["images_with_masks"]),
-        ("left out as bad", len(summary["skipped"])),
     ]
-    print(tabulate(rows, headers=("class", "objects")))
-    print(f"{path}: {len(summary['shards'])} shards")
-    if summary["skipped"]:
-        print("left out: " + describe_bad([BadExample(**entry) for entry in summary["skipped"]]))
-        print(f"(all of them in {path})")
 
 
 def run(encode, args):

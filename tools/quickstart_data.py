@@ -11,9 +11,8 @@ length of the list.
 """
 
 import argparse
-import json
+import functools
 import sys
-import tempfile
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -25,6 +24,7 @@ import paths
 from blitznet.label_map import read_label_map, write_label_map
 from blitznet.opencv import cv2
 from blitznet.visualize import IGNORED, palette_png
+from tools.drawn_set import put_in_place, stays
 from tools.quickstart_scene import CLASS_NAMES, bounding_box, draw_scene
 
 SPLITS = ("train", "val")
@@ -70,8 +70,7 @@ def write_data_set(root, counts, seed, overwrite=False):
     """Draws `VOCdevkit/VOC2012` and `label_map.pbtxt` under the data root.
 
     counts: {"train": N, "val": M}. Without `overwrite` the same set, if it is there already, is
-    left as it is and False returned. All is drawn in a temporary folder and moved at the end,
-    so that a stopped run leaves nothing.
+    left as it is and False returned. A stopped run leaves nothing.
 
     Raises FileExistsError for another set of this tool without `overwrite`, and for files that
     are not of this tool in any case; ValueError for a label map that does not parse.
@@ -81,38 +80,20 @@ def write_data_set(root, counts, seed, overwrite=False):
     parameters = {"seed": seed, **counts}
     if _found(voc, root / LABEL_MAP_FILE, parameters, overwrite):
         return False
-    voc.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".quickstart-", dir=root) as scratch:
-        scratch = Path(scratch)
-        _draw_all(scratch / "VOC2012", counts, seed)
-        (scratch / "VOC2012" / PARAMETERS_FILE).write_text(json.dumps(parameters) + "\n")
-        if voc.exists():
-            voc.rename(scratch / "previous")
-        (scratch / "VOC2012").rename(voc)
-        write_label_map(root / LABEL_MAP_FILE, CLASS_NAMES)
+    draw = functools.partial(_draw_all, counts=counts, seed=seed)
+    put_in_place(voc, draw, PARAMETERS_FILE, parameters)
+    write_label_map(root / LABEL_MAP_FILE, CLASS_NAMES)
     return True
 
 
 def _found(voc, label_map, parameters, overwrite):
     """True if the set is there; FileExistsError if what is there must stay."""
-    if not voc.exists():
-        if label_map.exists() and read_label_map(label_map) != CLASS_NAMES:
-            raise FileExistsError(
-                f"{label_map} belongs to another data set: choose another --data_root"
-            )
-        return False
-    try:
-        present = json.loads((voc / PARAMETERS_FILE).read_text())
-    except (OSError, ValueError):
+    if voc.exists():
+        same = stays(voc, PARAMETERS_FILE, parameters, overwrite, "--data_root")
+        return same and label_map.exists()
+    if label_map.exists() and read_label_map(label_map) != CLASS_NAMES:
         raise FileExistsError(
-            f"{voc} was not drawn by this tool and is left alone: choose another --data_root"
-        ) from None
-    if present == parameters and label_map.exists() and not overwrite:
-        return True
-    if present != parameters and not overwrite:
-        raise FileExistsError(
-            f"{voc} holds a set drawn with {present}, not {parameters}: "
-            "choose another --data_root or give --overwrite"
+            f"{label_map} belongs to another data set: choose another --data_root"
         )
     return False
 

@@ -1,8 +1,8 @@
 """Pictures of plain shapes on textured backgrounds, with the region of each shape.
 
-The drawing half of `tools.quickstart_data`. A class is a shape that usually has a hue of its
-own: three objects of four have it, the fourth any colour, as have the backgrounds. So colour
-helps and shape decides. Shading, texture, size and tilt are random.
+The drawing half of `tools.quickstart_data` and `tools.classification_data`. A class is a shape
+that usually has a hue of its own: three objects of four have it, the fourth any colour, as have
+the backgrounds. So colour helps and shape decides. Shading, texture, size and tilt are random.
 """
 
 import colorsys
@@ -16,6 +16,10 @@ SIDE_RANGE = (160, 220)
 EXTENT_RANGE = (0.22, 0.75)  # of the shorter side
 MAX_TILT = np.pi / 6
 USUAL_COLOUR = 0.75
+# Of pictures of one object.
+LONE_SIDE_RANGE = (64, 128)
+LONE_EXTENT_RANGE = (0.45, 0.9)
+LONE_MIN_VISIBLE = 0.85
 NUMBER_OF_OBJECTS = {1: 0.40, 2: 0.35, 3: 0.25}
 MIN_VISIBLE = 0.35
 MIN_BOX_SIDE = 10
@@ -47,13 +51,24 @@ class Scene:
 
 def draw_scene(rng, empty=False):
     """Draws a `Scene` of 1 to 3 objects, later ones on top of earlier ones; none if `empty`."""
-    height, width = rng.integers(*SIDE_RANGE, endpoint=True, size=2)
-    image = _BACKGROUNDS[rng.integers(len(_BACKGROUNDS))](rng, height, width)
-    scene = Scene(image, np.zeros((height, width), np.uint8), ())
+    scene = _backdrop(rng, SIDE_RANGE)
     number = rng.choice(list(NUMBER_OF_OBJECTS), p=list(NUMBER_OF_OBJECTS.values()))
     for _ in range(0 if empty else number):
         scene = _with_one_more(rng, scene)
     return Scene(_photographed(rng, scene.image), scene.regions, scene.objects)
+
+
+def draw_object(rng, label):
+    """Draws a small `Scene` of one object of the class id `label`, nearly all of it in sight.
+
+    Sides are of LONE_SIDE_RANGE, the object's extent is of LONE_EXTENT_RANGE of the shorter one.
+    """
+    backdrop = _backdrop(rng, LONE_SIDE_RANGE)
+    scene, coverage = _with_object(rng, backdrop, label, LONE_EXTENT_RANGE)
+    while scene.visible_share(0) < LONE_MIN_VISIBLE:
+        scene, coverage = _with_object(rng, backdrop, label, LONE_EXTENT_RANGE)
+    image = _painted(rng, backdrop.image, coverage, label)
+    return Scene(_photographed(rng, image), scene.regions, scene.objects)
 
 
 def bounding_box(mask):
@@ -62,23 +77,35 @@ def bounding_box(mask):
     return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])
 
 
+def _backdrop(rng, side_range):
+    """A scene without objects, of random sides; its image is float32."""
+    height, width = rng.integers(*side_range, endpoint=True, size=2)
+    image = _BACKGROUNDS[rng.integers(len(_BACKGROUNDS))](rng, height, width)
+    return Scene(image, np.zeros((height, width), np.uint8), ())
+
+
 def _with_one_more(rng, scene):
     """The scene with another object on top, or as it is if none of the tries leaves all visible."""
-    height, width = scene.regions.shape
     for _ in range(_TRIES):
         label = int(rng.integers(len(CLASS_NAMES))) + 1
-        contours = _placed(rng, SHAPES[CLASS_NAMES[label - 1]](rng), height, width)
-        coverage = _coverage(contours, height, width)
-        regions = np.where(coverage >= 0.5, np.uint8(len(scene.objects) + 1), scene.regions)
-        points = np.concatenate(contours)
-        truncated = bool((points < 0).any() or (points > [width, height]).any())
-        area = cv2.contourArea(contours[0]) - sum(cv2.contourArea(c) for c in contours[1:])
-        added = SceneObject(label, truncated, area)
-        candidate = Scene(scene.image, regions, (*scene.objects, added))
+        candidate, coverage = _with_object(rng, scene, label, EXTENT_RANGE)
         if all(_visible_enough(candidate, n) for n in range(len(candidate.objects))):
             image = _painted(rng, scene.image, coverage, label)
-            return Scene(image, regions, candidate.objects)
+            return Scene(image, candidate.regions, candidate.objects)
     return scene
+
+
+def _with_object(rng, scene, label, extent_range):
+    """The scene with an object on top that is yet to be painted, and the object's `_coverage`."""
+    height, width = scene.regions.shape
+    contours = _placed(rng, SHAPES[CLASS_NAMES[label - 1]](rng), height, width, extent_range)
+    coverage = _coverage(contours, height, width)
+    regions = np.where(coverage >= 0.5, np.uint8(len(scene.objects) + 1), scene.regions)
+    points = np.concatenate(contours)
+    truncated = bool((points < 0).any() or (points > [width, height]).any())
+    area = cv2.contourArea(contours[0]) - sum(cv2.contourArea(c) for c in contours[1:])
+    added = SceneObject(label, truncated, area)
+    return Scene(scene.image, regions, (*scene.objects, added)), coverage
 
 
 def _visible_enough(scene, index):
@@ -137,12 +164,15 @@ SHAPES = {
 CLASS_NAMES = tuple(SHAPES)
 
 
-def _placed(rng, contours, height, width):
-    """The contours tilted, scaled to a random extent and moved, float32 x, y in pixels."""
+def _placed(rng, contours, height, width, extent_range):
+    """The contours tilted, scaled to a random extent and moved, float32 x, y in pixels.
+
+    `extent_range` is of the shorter side.
+    """
     angle = rng.uniform(-MAX_TILT, MAX_TILT)
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     turned = [contour @ turn for contour in contours]
-    extent = rng.uniform(*EXTENT_RANGE) * min(height, width)
+    extent = rng.uniform(*extent_range) * min(height, width)
     scale = extent / np.ptp(turned[0], axis=0).max()
     margin = 0.3 * extent
     centre = rng.uniform([margin, margin], [width - margin, height - margin])

@@ -7,8 +7,10 @@ import paths
 
 def open_records(args, inputs, tasks):
     """The record sets of `--dataset`, checked against each other and the tasks, and described."""
+    from datasets.records import check_class_labels
+
     opened = find_records(args, inputs, tasks["segment"])
-    _check_kind(opened, tasks["classify"])
+    check_class_labels(opened, tasks["classify"])
     for other in opened[1:]:
         if other.class_names != opened[0].class_names:
             raise ValueError(
@@ -22,7 +24,10 @@ def open_records(args, inputs, tasks):
             "from it; --segment trains segmentation alone"
         )
     for info in opened:
-        print(f"{info.name}: {info.images} pictures, {info.images_with_masks} with masks")
+        what = f"{info.images_with_masks} with masks"
+        if info.has_class_labels:
+            what = f"{len(info.class_names)} classes"
+        print(f"{info.name}: {info.images} pictures, {what}")
     masks = 0 if inputs.no_seg_gt else sum(info.images_with_masks for info in opened)
     if tasks["segment"] and not masks:
         if not tasks["detect"]:
@@ -46,18 +51,3 @@ def find_records(args, inputs, segment):
     sets = catalog.training_sets(inputs.dataset, inputs.split, segment)
     given_root = root if args.data_root else None
     return [records.open_records(folder, record_set, given_root) for record_set in sets]
-
-
-def _check_kind(opened, classify):
-    """ValueError where sets have classes of whole pictures and the network not, or the reverse."""
-    wrong = [info.name for info in opened if info.has_class_labels != classify]
-    if not wrong:
-        return
-    if classify:
-        raise ValueError(
-            f"{', '.join(wrong)}: a classifier learns classes of whole pictures, which "
-            "python -m tools.encode_folder writes"
-        )
-    raise ValueError(
-        f"{', '.join(wrong)}: of classes of whole pictures alone --arch classifier learns"
-    )

@@ -13,7 +13,8 @@ import numpy as np
 
 from blitznet.imaging import MEAN_RGB
 
-_MEAN_RGB_THERE = (123.68, 116.779, 103.939)
+# Of Caffe's own VGG-16, too.
+MEAN_RGB_THERE = (123.68, 116.779, 103.939)
 _EPSILON, _EPSILON_THERE = 1e-5, 1.001e-5
 _ROOT = "https://storage.googleapis.com/tensorflow/keras-applications/"
 _FULL = "weights_tf_dim_ordering_tf_kernels.h5"
@@ -82,8 +83,9 @@ def trunk_values(trunk, layers):
       layers: dict layer name -> its arrays in Keras' order, for every layer that has any.
 
     Returns:
-      Dict variable path (`conv1_bn/gamma`) -> array. Without the top of VGG-16 it lacks fc6
-      and fc7.
+      Dict variable path (`conv1_bn/gamma`) -> array. VGG-16's fc6 and fc7 are the convolutions
+      that fc1 and fc2 are on its own pictures, `[7, 7, D, N]` and `[1, 1, N, M]`; without its
+      top they are missing.
 
     Raises:
       ValueError: these are the layers of another network; names those that tell.
@@ -124,7 +126,7 @@ def _resnet50_values(names, layers):
         values[f"{layer}_bn/beta"] = beta
         values[f"{layer}_bn/moving_mean"] = mean - bias
         values[f"{layer}_bn/moving_variance"] = variance + (_EPSILON_THERE - _EPSILON)
-    return of_other_mean(values, _MEAN_RGB_THERE)
+    return of_other_mean(values, MEAN_RGB_THERE)
 
 
 def _vgg16_values(names, layers):
@@ -139,8 +141,10 @@ def _vgg16_values(names, layers):
                     "as for pictures of 224 pixels"
                 )
             kernel = kernel.reshape(7, 7, depth, -1)
+        elif layer == "fc7":
+            kernel = kernel[None, None]
         values[f"{layer}/kernel"], values[f"{layer}/bias"] = kernel, bias
-    return subsample_fully_connected(of_other_mean(values, _MEAN_RGB_THERE))
+    return of_other_mean(values, MEAN_RGB_THERE)
 
 
 def of_other_mean(values, mean_rgb):
@@ -153,10 +157,10 @@ def of_other_mean(values, mean_rgb):
     kernel = values[f"{layer}/kernel"]
     shift_bgr = np.subtract(MEAN_RGB, mean_rgb)[::-1]
     bias = np.einsum("hwcd,c->d", kernel.astype(np.float64), shift_bgr).astype(kernel.dtype)
-    if layer == "conv1":
+    if "conv1_bn/moving_mean" in values:
         values["conv1_bn/moving_mean"] = values["conv1_bn/moving_mean"] - bias
     else:
-        values["conv1_1/bias"] = values["conv1_1/bias"] + bias
+        values[f"{layer}/bias"] = values[f"{layer}/bias"] + bias
     return values
 
 
@@ -171,18 +175,17 @@ def subsample_fully_connected(values):
     """VGG-16's fully connected layers as the smaller convolutions that SSD makes of them.
 
     `fc6/kernel` `[7, 7, D, N]` becomes `[3, 3, D, N / 4]`: every third row and column, every
-    fourth output. `fc7/kernel` `[1, 1, N, M]` or `[N, M]` keeps the inputs that are left and
-    every fourth output. Layers that are small already stay. Source: W. Liu et al., arXiv
-    1512.02325, section 3.1, and "fc_reduced" of its program.
+    fourth output. `fc7/kernel` `[1, 1, N, M]` keeps the inputs that are left and every fourth
+    output. Layers that are small already stay. Source: W. Liu et al., arXiv 1512.02325,
+    section 3.1, and "fc_reduced" of its program.
 
     Args:
       values: dict variable path -> array; those of fc6 and fc7 may be missing.
     """
     values = dict(values)
     if "fc6/kernel" in values and values["fc6/kernel"].shape[:2] == (7, 7):
-        fc7 = values["fc7/kernel"]
         values["fc6/kernel"] = values["fc6/kernel"][::3, ::3, :, ::4]
-        values["fc7/kernel"] = fc7.reshape(1, 1, *fc7.shape[-2:])[:, :, ::4, ::4]
+        values["fc7/kernel"] = values["fc7/kernel"][:, :, ::4, ::4]
         for layer in ("fc6", "fc7"):
             values[f"{layer}/bias"] = values[f"{layer}/bias"][::4]
     return values

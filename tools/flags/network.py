@@ -165,21 +165,27 @@ def add_training_model_flags(parser):
     parser.add_argument_group("FCN").add_argument("--geometry", **_fields()["geometry"].metadata)
 
 
+def foreign_flags(arch):
+    """Names of the flags that shape networks of other architectures alone."""
+    mine = {field.name for field in dataclasses.fields(_SHAPES[arch])}
+    return [name for name in _fields() if name not in mine]
+
+
 def model_config(args):
     """The dataclass of the network that flags describe.
 
-    That of `--arch`; without that flag, of BlitzNet: `ModelConfig`, or `NetworkConfig` of a tool's
-    flags that have no `--class_loss`. Neither task given means both.
+    That of `--arch`; without that flag, of BlitzNet. Of a tool's flags that have no
+    `--class_loss`, BlitzNet's is a `NetworkConfig`. Neither task given means both.
 
     Raises:
       ValueError: a flag is of another architecture, or the trunk is.
     """
     arch = getattr(args, "arch", "blitznet")
-    kind = _SHAPES[arch] if "class_loss" in args else NetworkConfig
-    mine = {field.name for field in dataclasses.fields(kind)}
-    for name, field in _fields().items():
-        usual = field.metadata["default"]
-        if name not in mine and getattr(args, name, usual) != usual:
+    of_tool = arch == "blitznet" and "class_loss" not in args
+    kind = NetworkConfig if of_tool else _SHAPES[arch]
+    for name in foreign_flags(arch):
+        usual = _fields()[name].metadata["default"]
+        if getattr(args, name, usual) != usual:
             raise ValueError(f"--{name} is no flag of --arch {arch}")
     if args.trunk not in _TRUNKS[arch]:
         raise ValueError(

@@ -1,0 +1,280 @@
+"""DetNet-59, the classifiers and the FCNs trained and scored beside one another: see `--help`."""
+
+import argparse
+import json
+import shlex
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tabulate import tabulate
+
+from tools import quickstart
+
+BORDER = 5
+# The score that tells learning, and how far the end is above the start at least.
+MARGIN = 0.05
+RESULT = "system.json"
+_TRAIN, _VAL = 2000, 100
+
+
+@dataclass(frozen=True)
+class System:
+    """A training, scored after its first step and after its last.
+
+    Attributes:
+      data: "drawn", the quickstart's pictures, scored on held-out ones; "voc", the real pictures
+        of VOC 2012's Segmentation list train, scored on themselves; "classes", the drawn
+        classification set, scored on held-out ones.
+      flags: of training.py.
+      steps: of training.
+      start: the system whose last weights it begins with; random weights without.
+      margin: by how much its score is to rise.
+    """
+
+    data: str
+    flags: str
+    steps: int
+    start: str = None
+    margin: float = MARGIN
+
+
+_SMALL = "--trunk vgg16_quarter --image_size 128 --batch_size 8"
+_WHOLE = "--trunk vgg16_quarter --batch_size 1"
+_BLITZNET = "--trunk detnet59 --image_size 128 --x4 --top_fm 128 --n_base_channels 32"
+_CLASSES = "--arch classifier --image_size 64 --batch_size 16 --learning_rate 1e-3"
+
+SYSTEMS = {
+    "classifier-detnet59": System("classes", f"{_CLASSES} --trunk detnet59", 300),
+    "classifier-resnet50": System("classes", f"{_CLASSES} --trunk resnet50", 300),
+    "detnet59": System("drawn", f"{_BLITZNET} --batch_size 8 --learning_rate 1e-3", 300),
+    "detnet59-pretrained": System(
+        "drawn",
+        f"{_BLITZNET} --batch_size 8 --learning_rate 1e-3",
+        300,
+        start="classifier-detnet59",
+    ),
+    "fcn32s": System("drawn", f"--arch fcn32s {_SMALL} --learning_rate 5e-4", 600),
+    "fcn16s": System("drawn", f"--arch fcn16s {_SMALL} --learning_rate 2e-4", 300, "fcn32s", 0.01),
+    "fcn8s": System("drawn", f"--arch fcn8s {_SMALL} --learning_rate 2e-4", 300, "fcn16s", 0.01),
+    "fcn8s-atonce": System("drawn", f"--arch fcn8s-atonce {_SMALL} --learning_rate 5e-4", 600),
+    "fcn32s-alexnet": System(
+        "drawn",
+        "--arch fcn32s --trunk alexnet --image_size 128 --batch_size 8 --learning_rate 1e-4",
+        300,
+    ),
+    "voc-detnet59": System(
+        "voc", "--trunk detnet59 --image_size 256 --batch_size 4 --learning_rate 1e-3", 120
+    ),
+    "voc-fcn32s": System("voc", f"--arch fcn32s {_WHOLE} --learning_rate 3e-4", 600),
+    "voc-fcn16s": System(
+        "voc", f"--arch fcn16s {_WHOLE} --learning_rate 1e-4", 200, "voc-fcn32s", 0.01
+    ),
+    "voc-fcn8s": System(
+        "voc", f"--arch fcn8s {_WHOLE} --learning_rate 1e-4", 200, "voc-fcn16s", 0.01
+    ),
+    "voc-fcn8s-atonce": System("voc", f"--arch fcn8s-atonce {_WHOLE} --learning_rate 3e-4", 600),
+    "voc-fcn32s-alexnet": System(
+        "voc", "--arch fcn32s --trunk alexnet --batch_size 1 --learning_rate 1e-4", 400
+    ),
+    "voc-fcn32s-vgg16": System(
+        "voc", "--arch fcn32s --trunk vgg16 --batch_size 1 --learning_rate 5e-5", 150, margin=0.01
+    ),
+}
+
+
+def build_parser():
+    """The command line of this tool."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.compare_systems",
+        description="Train DetNet-59, the classifiers and the FCNs from random weights (the finer "
+        "FCNs from the coarser), score each after its first step and after its last, and print a "
+        "table. Systems that are done are not done again. The exit code is 1 where one has not "
+        f"risen above its start by its margin ({MARGIN} of mIoU or top-1; 0.01 for a finer FCN).",
+    )
+    add = parser.add_argument
+    add("--output", default="systems", metavar="DIR", help="gets everything (default: systems)")
+    add("--data_root", metavar="DIR", help="of VOC 2012; without, its systems are left out")
+    add("--scale", type=float, default=1.0, metavar="X", help="times the steps (default: 1)")
+    add(
+        "--systems",
+        nargs="+",
+        choices=tuple(SYSTEMS),
+        metavar="NAME",
+        help=f"which of {', '.join(SYSTEMS)}, with those that they begin with (default: all)",
+    )
+    return parser
+
+
+def main(argv=None):
+    """Train, score and compare; the exit code."""
+    args = build_parser().parse_args(argv)
+    output = Path(args.output).absolute()
+    names = with_starts(args.systems or list(SYSTEMS))
+    if not args.data_root:
+        names = [name for name in names if SYSTEMS[name].data != "voc"]
+        print("VOC's systems are left out: --data_root DIR says where VOCdevkit lies")
+    status = make_data(output, args.data_root, {SYSTEMS[name].data for name in names})
+    for name in names:
+        status = status or train_and_score(output, name, args.scale)
+    if status:
+        return status
+    rows = {name: result(output, name, args.scale) for name in names}
+    print("\n" + table(rows))
+    flat = [name for name, row in rows.items() if gain(row) < SYSTEMS[name].margin]
+    if flat:
+        print(f"error: not above the start by the margin: {', '.join(flat)}", file=sys.stderr)
+    return 1 if flat else 0
+
+
+def with_starts(names):
+    """The systems `names` and those that they begin with, in the order of `SYSTEMS`."""
+    wanted = set(names)
+    for name in reversed(SYSTEMS):
+        if name in wanted and SYSTEMS[name].start:
+            wanted.add(SYSTEMS[name].start)
+    return [name for name in SYSTEMS if name in wanted]
+
+
+def make_data(output, data_root, kinds):
+    """Draw and encode what is not there yet; the exit code."""
+    for kind in sorted(kinds):
+        done = output / f"{kind}.done"
+        if done.is_file():
+            continue
+        for what, command in data_commands(output, data_root, kind):
+            status = quickstart.call(what, command)
+            if status:
+                return status
+        done.touch()
+    return 0
+
+
+def data_commands(output, data_root, kind):
+    """What makes one kind of data, `[(what it does, arguments of python)]`."""
+    records = ["--records", output / f"{kind}-records"]
+    if kind == "drawn":
+        return quickstart.data_commands(output, _TRAIN, _VAL)
+    if kind == "voc":
+        encode = ["-m", "tools.encode_voc", "--year", "12", "--split", "train", "--segmentation"]
+        where = ["--data_root", Path(data_root).absolute()]
+        return [("encode VOC", [*encode, *where, *records, "--overwrite"])]
+    folder = output / "classes"
+    draw = ["-m", "tools.classification_data", "--output", folder, "--overwrite"]
+    encode = ["-m", "tools.encode_folder", *records, "--overwrite"]
+    return [
+        ("draw the classes", [*draw, "--train", 1200, "--val", 240]),
+        *(
+            (f"encode the classes, {split}", [*encode, "--root", folder / split, "--name", name])
+            for split, name in (("train", "classes-train"), ("val", "classes-val"))
+        ),
+    ]
+
+
+def steps_of(system, scale):
+    """Training steps of a system: more than the first, after which it is scored."""
+    return max(2, round(system.steps * scale))
+
+
+def commands(output, name, scale):
+    """What trains and scores a system, `[(what it does, arguments of python)]`."""
+    system, steps = SYSTEMS[name], steps_of(SYSTEMS[name], scale)
+    run = ["--run_name", name, "--archive", output / "archive"]
+    flags = shlex.split(system.flags)
+    rate = flags[flags.index("--learning_rate") + 1]
+    recipe = ["--warmup_lr", rate, "--lr_decay", max(2, steps * 5 // 7), "--augmentation", "none"]
+    start = ["--random_trunk_init"]
+    if system.start:
+        last = steps_of(SYSTEMS[system.start], scale)
+        start = ["--init_from", output / "archive" / system.start / f"model.ckpt-{last}"]
+    train = ["training.py", *run, *flags, *recipe, *_data_flags(output, system.data, "train")]
+    score = ["test.py", *run, *_data_flags(output, system.data, "val")]
+    score += [] if system.data == "classes" else ["--border", BORDER, "--save_first_n", 12]
+    return [
+        (f"{name}: the first step", [*train, *start, "--max_iterations", 1]),
+        (f"{name}: its score", score),
+        (f"{name}: train", [*train, "--max_iterations", steps]),
+        (f"{name}: score", score),
+    ]
+
+
+def _data_flags(output, data, split):
+    if data == "drawn":
+        return ["--dataset", "voc12", "--data_root", output / "data", "--split", split]
+    if data == "voc":
+        return ["--dataset", "voc12", "--records", output / "voc-records", "--split", "train"]
+    which = "--train_records" if split == "train" else "--eval_records"
+    return ["--dataset", "custom", which, output / "classes-records" / f"classes-{split}.json"]
+
+
+def train_and_score(output, name, scale):
+    """Train and score one system, from its start, unless that is done; the exit code."""
+    from blitznet.runs import write_json
+
+    if result(output, name, scale):
+        return 0
+    run_dir, steps = output / "archive" / name, steps_of(SYSTEMS[name], scale)
+    # What an interruption has left would be gone on with, its time not counted.
+    shutil.rmtree(run_dir, ignore_errors=True)
+    minutes = []
+    for what, command in commands(output, name, scale):
+        began = time.monotonic()
+        status = quickstart.call(what, command)
+        if status:
+            return status
+        minutes.append((time.monotonic() - began) / 60)
+    first, last = (scores_at(run_dir, step) for step in (1, steps))
+    row = {"first": first, "last": last, "steps": steps, "minutes": minutes[2]}
+    write_json(run_dir / RESULT, {"system": repr(SYSTEMS[name]), **row})
+    return 0
+
+
+def scores_at(run_dir, step):
+    """Scores of a checkpoint, as test.py has written them."""
+    (file,) = run_dir.glob(f"evaluation-*-{step}.json")
+    return json.loads(file.read_text())["scores"]
+
+
+def result(output, name, scale):
+    """A system's result; None where there is none of this very system and number of steps."""
+    file = output / "archive" / name / RESULT
+    if not file.is_file():
+        return None
+    found = json.loads(file.read_text())
+    wanted = {"system": repr(SYSTEMS[name]), "steps": steps_of(SYSTEMS[name], scale)}
+    return found if wanted.items() <= found.items() else None
+
+
+def gain(row):
+    """By how much mIoU, or a classifier's top-1, has risen."""
+    name = "top1" if "top1" in row["last"] else "miou"
+    return row["last"][name] - row["first"][name]
+
+
+def table(rows):
+    """The results, name -> row, as text: first -> last."""
+    scores = {
+        "mAP": "map",
+        "pixel acc.": "pixel_accuracy",
+        "mean acc.": "mean_accuracy",
+        "mIoU": "miou",
+        "f.w. IoU": "frequency_weighted_iou",
+        f"mIoU {BORDER} px": "border_miou",
+        "top-1": "top1",
+        "top-5": "top5",
+    }
+    lines = []
+    for name, row in rows.items():
+        cells = (_change(row["first"].get(key), row["last"].get(key)) for key in scores.values())
+        lines.append((name, row["steps"], f"{row['minutes']:.1f}", *cells))
+    return tabulate(lines, ("system", "steps", "minutes", *scores), "github", disable_numparse=True)
+
+
+def _change(first, last):
+    return "" if last is None else f"{first or 0:.3f} → {last:.3f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
