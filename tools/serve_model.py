@@ -89,13 +89,24 @@ class ServedModel:
           signature: its name.
           inputs: dict input -> array, as `specs` says.
         """
-        outputs = self._loaded.signatures[signature].structured_outputs
-        specs = [*self.specs(signature).values(), *outputs.values()]
         key = None
-        if all(spec.shape.rank and spec.shape[0] is None for spec in specs):
+        if self._joins(signature):
             # Pictures as arrays can be one batch where their sizes are the same.
             key = (signature, *(array.shape[1:] for array in inputs.values()))
         return self._batcher.submit(signature, inputs, key)
+
+    def _joins(self, signature):
+        """Whether requests can share a call: rows of inputs make as many of outputs, of one shape.
+
+        Class maps of any size are filled up to the largest of a call: nobody is to get, or to wait
+        for, what another's picture takes.
+        """
+        outputs = self._loaded.signatures[signature].structured_outputs.values()
+        rows = all(
+            spec.shape.rank and spec.shape[0] is None
+            for spec in (*self.specs(signature).values(), *outputs)
+        )
+        return rows and all(spec.shape[1:].is_fully_defined() for spec in outputs)
 
     def close(self, wait=False):
         """End its threads when they are done; `wait` for that."""
