@@ -36,14 +36,13 @@ class Predictor:
       step: of its checkpoint, or the number of the SavedModel's folder; None if that has none.
       class_names: names of the classes 1..C-1.
       detects, segments: what it does.
+      own_sizes: whether the network sees pictures at their own sizes, one by one: it takes the
+        more memory and time the larger they are.
     """
 
     def __init__(self, network, class_names, detects, segments, source, step, own_sizes=False):
-        """`network`: from a list of pictures to a dict of tensors, a row for each picture.
-
-        `own_sizes`: whether it takes pictures at their own sizes, which then come one by one.
-        """
-        self._network, self._own_sizes = network, own_sizes
+        """`network`: from a list of pictures to a dict of tensors, a row for each picture."""
+        self._network, self.own_sizes = network, own_sizes
         self.class_names, self.detects, self.segments = tuple(class_names), detects, segments
         self.source, self.step = source, step
 
@@ -71,7 +70,7 @@ class Predictor:
         """
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}: expected 1 or more")
-        for batch in _batches(_pictures(images), 1 if self._own_sizes else batch_size):
+        for batch in _batches(_pictures(images), 1 if self.own_sizes else batch_size):
             answer = {name: value.numpy() for name, value in self._network(batch).items()}
             for i, picture in enumerate(batch):
                 found = {name: value[i] for name, value in answer.items()}

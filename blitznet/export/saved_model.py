@@ -59,7 +59,9 @@ class ServingFunctions:
             if side is not None:
                 return answer(_some(read_pictures(image_bytes, side)))
             stored, sizes = read_own_sizes(image_bytes)
-            return one_by_one(answer, stored, sizes, lambda each: tf.io.parse_tensor(each, tf.uint8))
+            return one_by_one(
+                answer, stored, sizes, lambda each: tf.io.parse_tensor(each, tf.uint8)
+            )
 
         @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, "images")])
         def from_images(images):
