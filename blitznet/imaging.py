@@ -14,3 +14,11 @@ def legacy_resize(maps, size, method="bilinear"):
     """
     op = {"bilinear": tf.raw_ops.ResizeBilinear, "nearest": tf.raw_ops.ResizeNearestNeighbor}
     return op[method](images=maps, size=size, align_corners=False, half_pixel_centers=False)
+
+
+def at_side(images, side):
+    """Pictures `[B, H, W, 3]` in 0..255 as float32 `[B, side, side, 3]`, as a network takes them.
+
+    `side` None leaves them at their own size.
+    """
+    return tf.cast(images, tf.float32) if side is None else legacy_resize(images, (side, side))

@@ -9,10 +9,10 @@ import tensorflow as tf
 from PIL import Image
 
 from blitznet import keys, label_map
-from blitznet.imaging import legacy_resize
+from blitznet.imaging import at_side
 from blitznet.picture_files import MAX_PIXELS, read_picture
 from blitznet.postprocess.settings import DetectionSettings
-from blitznet.postprocess.tiles import nearest_class_map, tiled_class_map
+from blitznet.postprocess.tiles import answered_class_map, tiled_class_map
 from blitznet.prediction import Prediction
 
 _ENCODED = (bytes, bytearray, memoryview)
@@ -24,6 +24,7 @@ _ANSWERS = {
     keys.DETECTION_CLASSES,
     keys.NUM_DETECTIONS,
     keys.SEMANTIC_CLASSES,
+    keys.SEMANTIC_SIZES,
 }
 
 
@@ -35,11 +36,13 @@ class Predictor:
       step: of its checkpoint, or the number of the SavedModel's folder; None if that has none.
       class_names: names of the classes 1..C-1.
       detects, segments: what it does.
+      own_sizes: whether the network sees pictures at their own sizes, one by one: it takes the
+        more memory and time the larger they are.
     """
 
-    def __init__(self, network, class_names, detects, segments, source, step):
+    def __init__(self, network, class_names, detects, segments, source, step, own_sizes=False):
         """`network`: from a list of pictures to a dict of tensors, a row for each picture."""
-        self._network = network
+        self._network, self.own_sizes = network, own_sizes
         self.class_names, self.detects, self.segments = tuple(class_names), detects, segments
         self.source, self.step = source, step
 
@@ -50,7 +53,8 @@ class Predictor:
           images: a picture or an iterable of pictures, of any sizes: uint8 RGB arrays
             `[H, W, 3]`, paths, or the bytes of files. Files are turned upright
             (`picture_files.read_picture`), arrays are taken as they are.
-          batch_size: most pictures that go through the network at a time.
+          batch_size: most pictures that go through the network at a time; one that takes them
+            at their own sizes has one at a time.
 
         Raises:
           FileNotFoundError: no such file.
@@ -66,7 +70,7 @@ class Predictor:
         """
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}: expected 1 or more")
-        for batch in _batches(_pictures(images), batch_size):
+        for batch in _batches(_pictures(images), 1 if self.own_sizes else batch_size):
             answer = {name: value.numpy() for name, value in self._network(batch).items()}
             for i, picture in enumerate(batch):
                 found = {name: value[i] for name, value in answer.items()}
@@ -82,7 +86,7 @@ class Predictor:
         if keys.SEGMENTATION in answer:
             class_map = tiled_class_map(answer[keys.SEGMENTATION], height, width)
         elif keys.SEMANTIC_CLASSES in answer:
-            class_map = nearest_class_map(answer[keys.SEMANTIC_CLASSES], height, width)
+            class_map = answered_class_map(answer, height, width)
         names = tuple(self.class_names[c - 1] for c in classes)
         return Prediction(
             boxes[:count],
@@ -110,8 +114,8 @@ def load(source, step=None, settings=None, precision="float32", constants=False)
 
     Raises:
       FileNotFoundError: neither, or no such step; names those that exist.
-      ValueError: the folder does not hold what it should, or an argument for runs is given for a
-        SavedModel.
+      ValueError: the folder does not hold what it should, or a classifier, or an argument for
+        runs is given for a SavedModel.
     """
     source = Path(source)
     if not source.is_dir():
@@ -128,19 +132,21 @@ def load(source, step=None, settings=None, precision="float32", constants=False)
 
 
 def _load_run(folder, step, settings, precision, constants):
-    from blitznet import engine, inference, runs
+    from blitznet import archs, engine, inference, runs
 
+    runs.refuse_classifier(folder)
     model, coder, description, step = runs.load(folder, step)
     network, _ = inference.build(model, description["model"], precision, constants)
     predict = engine.make_predict(network, coder, settings)
     side = model.input_shape[1]
 
     def answer(pictures):
-        resized = [legacy_resize(picture[None], (side, side)) for picture in pictures]
-        return predict(tf.concat(resized, axis=0) / 255.0)
+        images = [at_side(picture[None], side) for picture in pictures]
+        return predict(tf.concat(images, axis=0) / 255.0)
 
-    tasks = (description["model"][task] for task in ("detect", "segment"))
-    return Predictor(answer, description["class_names"], *tasks, folder, step)
+    tasks = archs.tasks(description["model"])
+    tasks = tasks[archs.DETECT], tasks[archs.SEGMENT]
+    return Predictor(answer, description["class_names"], *tasks, folder, step, side is None)
 
 
 def _load_saved_model(folder):
@@ -166,7 +172,7 @@ def _load_saved_model(folder):
 
     tasks = (keys.DETECTION_BOXES in outputs, keys.SEMANTIC_CLASSES in outputs)
     step = int(folder.name) if folder.name.isdigit() else None
-    return Predictor(network, names, *tasks, folder, step)
+    return Predictor(network, names, *tasks, folder, step, keys.SEMANTIC_SIZES in outputs)
 
 
 def _saved_model_folder(folder, step):

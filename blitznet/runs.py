@@ -155,6 +155,18 @@ def load(run_dir, step=None):
     return model, coder, description, checkpoints.restore(checkpoint, model)
 
 
+def refuse_classifier(run_dir):
+    """Raises ValueError for the run of a classifier, where boxes or class maps are wanted.
+
+    It says what the run is for. Raises as `read_flags` where there is no run.
+    """
+    if archs.tasks(read_flags(run_dir)["model"])[archs.CLASSIFY]:
+        raise ValueError(
+            f"{run_dir} is a classifier, which neither detects nor segments: it pre-trains a "
+            f"trunk, whose weights training.py --init_from {run_dir}/model.ckpt-STEP takes"
+        )
+
+
 def git_commit():
     """Commit of the checkout that this code runs from, `-dirty` if changed; None elsewhere."""
     try:

@@ -14,6 +14,8 @@ import tensorflow as tf
 from blitznet.protobuf import BYTES, STRING, message_class
 
 FILE = Path("assets.extra", "tf_serving_warmup_requests")
+# Height and width where pictures of any size are taken: those of most of VOC's.
+_USUAL_SIZE = 375, 500
 
 _PredictionLog = message_class(
     {
@@ -31,11 +33,12 @@ _TensorProto = type(tf.make_tensor_proto(0))
 def picture_requests(side):
     """A request for each signature of an export: dict signature -> dict input -> array.
 
-    The picture is a gradient of `side` x `side` pixels, as a JPEG for `serving_default`
-    (`image_bytes` `[1]`) and as uint8 for `images` `[1, side, side, 3]`.
+    The picture is a gradient of `side` x `side` pixels, with None of 375 x 500, as a JPEG for
+    `serving_default` (`image_bytes` `[1]`) and as uint8 for `images` `[1, H, W, 3]`.
     """
-    ramp = np.linspace(0, 255, side).astype(np.uint8)
-    picture = np.stack(np.broadcast_arrays(ramp[:, None], ramp, np.uint8(128)), -1)
+    size = (side, side) if side else _USUAL_SIZE
+    rows, columns = (np.linspace(0, 255, length).astype(np.uint8) for length in size)
+    picture = np.stack(np.broadcast_arrays(rows[:, None], columns, np.uint8(128)), -1)
     return {
         "serving_default": {"image_bytes": np.array([tf.io.encode_jpeg(picture).numpy()], object)},
         "images": {"images": picture[None]},

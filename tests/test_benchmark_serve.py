@@ -58,6 +58,7 @@ def about(scores, class_map):
     [
         (about([0.9, 0.5], [[1, 2]]), "right answers"),
         (about([0.9, 0.5001], [[1, 2]]), "right answers"),
+        (about([0.9, 0.5], [[1, 2], [1, 2]]), "answers that are not the picture's"),
         (about([0.9, 0.6], [[1, 2]]), "answers that are not the picture's"),
         (about([0.9, 0.5], [[1, 1]]), "answers that are not the picture's"),
         (Response(503, {"error": "busy"}), "good requests answered 503"),

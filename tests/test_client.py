@@ -91,6 +91,18 @@ def test_a_network_that_only_segments_answers_maps_without_a_name():
     assert prediction.class_map.tolist() == [[0, 2], [1, 0]] and len(prediction.scores) == 0
 
 
+def test_of_a_map_that_is_filled_up_the_pictures_part_is_taken():
+    rows = [
+        {"semantic_classes": [[1, 2, 2], [0, 1, 0]], "semantic_sizes": [2, 3]},
+        {"semantic_classes": [[2, 255, 255], [1, 255, 255]], "semantic_sizes": [2, 1]},
+    ]
+    with answering((200, {"predictions": rows})) as (url, _):
+        wide, narrow = client.Client(url, NAMES).predict([noise(2, 3), noise(2, 1)])
+    assert wide.class_map.tolist() == [[1, 2, 2], [0, 1, 0]]
+    assert narrow.class_map.tolist() == [[2], [1]]
+    assert client.table(narrow) == "nothing detected; of the pixels cat 50.0%, dog 50.0%"
+
+
 @pytest.mark.parametrize(
     ("row", "told"),
     [

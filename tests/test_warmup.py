@@ -68,6 +68,14 @@ def test_requests_come_back_and_suit_their_signatures(folder):
     assert picture.shape == (40, 40, 3) and np.abs(decoded - picture).mean() < 3
 
 
+def test_without_a_side_the_picture_has_a_usual_size():
+    requests = warmup.picture_requests(None)
+    (picture,) = requests["images"]["images"]
+    assert picture.shape == (375, 500, 3)
+    assert picture[0, 0].tolist() == [0, 0, 128] and picture[-1, -1].tolist() == [255, 255, 128]
+    assert picture[-1, 0].tolist() == [255, 0, 128]
+
+
 def test_a_folder_without_the_file_has_no_requests(folder):
     assert warmup.read(folder) == []
 

@@ -42,12 +42,14 @@ class KnownPredictor:
     """Finds the same in every picture, and counts how often it is asked."""
 
     class_names, detects, segments, source, step = NAMES, True, True, "exported/known/7", 7
+    own_sizes = False
 
     def __init__(self):
-        self.calls = 0
+        self.calls, self.seen = 0, []
 
     def predict(self, images):
         self.calls += 1
+        self.seen = [image.shape for image in images]
         height, width = images[0].shape[:2]
         names = tuple(NAMES[c - 1] for c in CLASSES)
         found = BOXES, SCORES, CLASSES, names, regions(height, width), height, width, NAMES
@@ -133,6 +135,22 @@ def test_detections_too_unsure_for_the_slider_name_no_class():
 )
 def test_small_pictures_are_enlarged_and_large_ones_reduced(size, shown):
     assert web_view.shown_size(*size) == shown
+
+
+@pytest.mark.parametrize(
+    ("own_sizes", "size", "seen"),
+    [
+        (False, (1300, 2600), (1300, 2600, 3)),
+        (True, (1300, 2600), (640, 1280, 3)),
+        (True, (100, 200), (100, 200, 3)),
+    ],
+)
+def test_at_its_own_size_a_network_sees_no_more_than_is_shown(own_sizes, size, seen):
+    predictor = KnownPredictor()
+    predictor.own_sizes = own_sizes
+    view = web_view.look(predictor, encoded(plain(*size)), "a.png")
+    assert (predictor.seen, view.size) == ([seen], size)
+    assert view.picture.shape[:2] == view.prediction.class_map.shape == web_view.shown_size(*size)
 
 
 def test_the_list_ends_where_nobody_reads_on(view):

@@ -87,7 +87,7 @@ class Client:
         instances = [{"image_bytes": {"b64": base64.b64encode(f).decode()}} for f in files]
         answer = self._ask("POST", f"{self.url}:predict", json={"instances": instances})
         rows = answer.get("predictions", ())
-        # An only output comes without its name: that of a network which segments alone.
+        # An only output comes without its name: the class maps of a network that segments alone.
         rows = [{"semantic_classes": row} if _is_map(row) else row for row in rows]
         if len(rows) != len(files) or not all(_is_answer(row) for row in rows):
             raise ServerError(
@@ -151,9 +151,9 @@ def _class_map(row, height, width):
     """The class map of an answer, uint8 `[height, width]`, or None without one."""
     if "semantic_classes" not in row:
         return None
-    from blitznet.postprocess.tiles import nearest_class_map
+    from blitznet.postprocess.tiles import answered_class_map
 
-    return nearest_class_map(np.array(row["semantic_classes"], np.uint8), height, width)
+    return answered_class_map(row, height, width)
 
 
 def encoded(image):
@@ -242,10 +242,12 @@ def _outputs(pictures, folder):
 
 
 def table(prediction):
-    """Text that lists the detections of a `Prediction`, in pixels."""
+    """Text that lists the detections of a `Prediction`, in pixels; where there are none, classes."""
     found = prediction.to_dict()["detections"]
     if not found:
-        return "nothing detected"
+        shares = prediction.class_shares() or {}
+        pixels = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
+        return "nothing detected" + (f"; of the pixels {pixels}" if pixels else "")
     rows = [(each["name"], each["score"], *map(round, each["pixels"])) for each in found]
     headers = ("class", "score", "left", "top", "right", "bottom")
     return f"{len(found)} found\n" + tabulate(rows, headers, floatfmt=".2f")

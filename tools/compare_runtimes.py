@@ -14,6 +14,7 @@ import config
 import paths
 from blitznet.export.formats import FORMATS, check_installed
 from tools.export_check import arrays, as_input, probe_pictures
+from tools.export_side import add_side_flag, of_one_side
 from tools.runtimes import Runtime
 
 _COUNT = config.number_in(1, kind=int)
@@ -52,6 +53,7 @@ def build_parser():
     add = parser.add_argument
     add("--count", type=_COUNT, default=8, metavar="N", help="the first N (default: %(default)s)")
     add("--calls", type=_COUNT, default=20, metavar="N", help="that are timed, of each export")
+    add_side_flag(parser)
     config.add_path_flags(parser)
     return parser
 
@@ -96,9 +98,11 @@ def read(args):
     from tools import export_pictures
 
     run_dir = paths.run_dir(paths.archive(args.archive), args.run_name)
+    runs.refuse_classifier(run_dir)
     model, coder, description, _ = runs.load(run_dir, round(args.ckpt * 1000) or None)
     names = tuple(description["class_names"])
-    content = Content(model, description["model"], coder, DetectionSettings(), names)
+    run = Content(model, description["model"], coder, DetectionSettings(), names)
+    content = of_one_side(run, args.side)
     if args.pictures:
         pictures = export_pictures.calibration_pictures(
             args.pictures, content.side, args.count, names

@@ -70,7 +70,7 @@ def scores(info, side, answer, detect, segment):
 
     Args:
       info: `RecordsInfo`.
-      side: of the network's input, in pixels.
+      side: of the network's input, in pixels; None for the pictures' own sizes.
       answer: from an encoded picture (bytes) and `images` float32 `[1, side, side, 3]`, RGB in
         0..255, to the answer of an export.
       detect, segment: the network's tasks.
@@ -95,7 +95,7 @@ def scores(info, side, answer, detect, segment):
 
 def _prediction(answer, example):
     """What `Evaluation.add` takes, of an export's answer for one picture."""
-    from blitznet.postprocess.tiles import nearest_class_map
+    from blitznet.postprocess.tiles import answered_class_map
 
     prediction = {}
     if keys.NUM_DETECTIONS in answer:
@@ -104,9 +104,8 @@ def _prediction(answer, example):
             prediction[name] = answer[name][0, :count]
     if keys.SEMANTIC_CLASSES in answer:
         size = int(example[keys.HEIGHT]), int(example[keys.WIDTH])
-        prediction[keys.SEMANTIC_CLASSES] = nearest_class_map(
-            answer[keys.SEMANTIC_CLASSES][0], *size
-        )
+        row = {name: value[0] for name, value in answer.items()}
+        prediction[keys.SEMANTIC_CLASSES] = answered_class_map(row, *size)
     return prediction
 
 

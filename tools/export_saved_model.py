@@ -15,6 +15,7 @@ from blitznet.export.formats import (
     check_installed,
     check_precision,
 )
+from tools.export_side import add_side_flag, of_one_side
 
 _POSITIVE_INT = config.number_in(1, kind=int)
 
@@ -53,6 +54,7 @@ def _add_format_flags(parser):
         help="nms: detections. none: class_scores and decoded_boxes of every prior box, for NMS "
         "elsewhere (default: %(default)s)",
     )
+    add_side_flag(group)
     have = "; ".join(f"{name}: {', '.join(each.precisions)}" for name, each in FORMATS.items())
     group.add_argument(
         "--precision",
@@ -116,6 +118,10 @@ def validate(args):
         raise ValueError("--calibration goes with --format onnx --precision int8 alone")
     if args.evaluate and args.postprocess == "none":
         raise ValueError("--evaluate needs detections: leave --postprocess none out")
+    if args.side and args.format == "savedmodel":
+        raise ValueError(
+            "--side goes with the other formats: a SavedModel takes pictures of any size"
+        )
     check_installed(args.format)
 
 
@@ -127,13 +133,15 @@ def export(args):
     from tools import export_check
 
     run_dir = paths.run_dir(paths.archive(args.archive), args.run_name)
+    runs.refuse_classifier(run_dir)
     model, coder, description, step = runs.load(run_dir, round(args.ckpt * 1000) or None)
     target = Path(args.output) / str(step)
     if target.exists() and not args.overwrite:
         raise FileExistsError(f"{target} exists: --overwrite replaces it")
     class_names = tuple(description["class_names"])
     settings = config.pick(DetectionSettings, args)
-    content = Content(model, description["model"], coder, settings, class_names, args.postprocess)
+    run = Content(model, description["model"], coder, settings, class_names, args.postprocess)
+    content = run if args.format == "savedmodel" else of_one_side(run, args.side)
     info, calibration = read_pictures(args, content)
 
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -146,7 +154,7 @@ def export(args):
         else:
             export_check.verify_file(args.format, args.precision, partial, live, calibration)
         if info:
-            print(evaluate(args, partial, content, info))
+            print(evaluate(args, partial, run, content, info))
         elif args.precision == "int8":
             print("what 8 bits cost was not measured: --evaluate RECORDS.json tells the loss")
         if target.exists():
@@ -172,20 +180,23 @@ def read_pictures(args, content):
     return info, calibration
 
 
-def evaluate(args, folder, content, info):
-    """Table of the scores on `info` of the live network, float32, and of the export."""
+def evaluate(args, folder, run, content, info):
+    """Table of the scores on `info` of the run's own network, float32, and of the export.
+
+    `run`, `content`: what the run holds, and what was exported of it into `folder`.
+    """
     from tabulate import tabulate
 
     from tools import export_pictures
     from tools.export_check import arrays
     from tools.runtimes import Runtime
 
-    tasks = content.coder is not None, content.segments
+    tasks = run.coder is not None, run.segments
 
     def live(encoded, _):
-        return arrays(content.functions.from_bytes([encoded]))
+        return arrays(run.functions.from_bytes([encoded]))
 
-    before = export_pictures.scores(info, content.side, live, *tasks)
+    before = export_pictures.scores(info, run.side, live, *tasks)
     with Runtime(args.format, folder) as runtime:
 
         def exported(encoded, images):

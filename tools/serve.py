@@ -48,8 +48,13 @@ def build_parser():
         "size of a request, else 413",
     )
     add(group, "--max_rows", _number(int, 1), 16, "N", "pictures of a request, else 400")
-    pixels = "width x height of a picture, else 400"
-    add(group, "--max_pixels", _number(int, 1), 64_000_000, "N", pixels)
+    group.add_argument(
+        "--max_pixels",
+        type=_number(int, 1),
+        metavar="N",
+        help="width x height of a picture, else 400 (default: 64 million; 4 million where the "
+        "network sees pictures at their own sizes, which takes a gigabyte for 1.5 million)",
+    )
     add(group, "--max_waiting", _number(int, 1), 64, "N", "requests at a time, else 503")
     add(group, "--timeout", _number(float, 0.001), 30.0, "S", "seconds for an answer, else 504")
     return parser

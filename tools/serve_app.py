@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 import prometheus_client
 from starlette.applications import Starlette
@@ -27,14 +27,14 @@ class Limits(NamedTuple):
     Attributes:
       body: bytes of a request.
       rows: pictures of a request.
-      pixels: width x height of a picture.
+      pixels: width x height of a picture; None for what the model says (`most_pixels`).
       waiting: requests at a time, those that are answered and those that wait.
       seconds: until a request is given up.
     """
 
     body: int
     rows: int
-    pixels: int
+    pixels: Optional[int]
     waiting: int
     seconds: float
 
@@ -163,7 +163,7 @@ class Server:
             raise RequestError(
                 400, f"{rows} values; a request may have {self._limits.rows} (--max_rows)"
             )
-        check_pictures(inputs, self._limits.pixels)
+        check_pictures(inputs, self._limits.pixels or model.most_pixels(request.signature))
         return inputs
 
     async def status(self, request):

@@ -25,6 +25,9 @@ _STATUS = {
     tf.errors.DEADLINE_EXCEEDED: 504,
 }
 
+# Of a picture: more than cameras have; and where the network's maps grow with the picture.
+_MOST_PIXELS, _MOST_AT_OWN_SIZE = 64_000_000, 4_000_000
+
 # First bytes of JPEG, PNG, GIF, BMP and WebP files.
 _DECODED = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF")
 
@@ -89,13 +92,33 @@ class ServedModel:
           signature: its name.
           inputs: dict input -> array, as `specs` says.
         """
-        outputs = self._loaded.signatures[signature].structured_outputs
-        specs = [*self.specs(signature).values(), *outputs.values()]
         key = None
-        if all(spec.shape.rank and spec.shape[0] is None for spec in specs):
+        if self._joins(signature):
             # Pictures as arrays can be one batch where their sizes are the same.
             key = (signature, *(array.shape[1:] for array in inputs.values()))
         return self._batcher.submit(signature, inputs, key)
+
+    def most_pixels(self, signature):
+        """Width times height of the largest picture that a server takes unless it is told."""
+        return _MOST_PIXELS if self._has_fixed_rows(signature) else _MOST_AT_OWN_SIZE
+
+    def _joins(self, signature):
+        """Whether requests can share a call: rows of inputs make as many of outputs, of one shape.
+
+        Class maps of any size are filled up to the largest of a call: nobody is to get, or to wait
+        for, what another's picture takes.
+        """
+        outputs = self._loaded.signatures[signature].structured_outputs.values()
+        rows = all(
+            spec.shape.rank and spec.shape[0] is None
+            for spec in (*self.specs(signature).values(), *outputs)
+        )
+        return rows and self._has_fixed_rows(signature)
+
+    def _has_fixed_rows(self, signature):
+        """Whether all outputs are of the same shape whatever the inputs, but for the batch."""
+        outputs = self._loaded.signatures[signature].structured_outputs.values()
+        return all(spec.shape.rank and spec.shape[1:].is_fully_defined() for spec in outputs)
 
     def close(self, wait=False):
         """End its threads when they are done; `wait` for that."""

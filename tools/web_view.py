@@ -41,17 +41,23 @@ class View:
 def look(predictor, source, name):
     """The `View` of a picture file, a path or bytes, which errors call `name`.
 
+    A network that sees pictures at their own sizes gets one no larger than it is shown.
+
     Raises what `read_picture` does.
     """
     began = time.perf_counter()
     picture = read_picture(source, name)
+    size = picture.shape[:2]
+    height, width = shown_size(*size)
+    reduced = height < size[0] or width < size[1]
+    if reduced and predictor.own_sizes:
+        # A photograph of a telephone would take it gigabytes and minutes.
+        picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
     read = time.perf_counter()
     (prediction,) = predictor.predict([picture])
     prediction = prediction.at_least(LEAST_CONFIDENCE)
     done = time.perf_counter()
-    size = picture.shape[:2]
-    height, width = shown_size(*size)
-    how = cv2.INTER_AREA if height < size[0] or width < size[1] else cv2.INTER_LINEAR
+    how = cv2.INTER_AREA if reduced else cv2.INTER_LINEAR
     if prediction.class_map is not None:
         classes = cv2.resize(prediction.class_map, (width, height), interpolation=cv2.INTER_NEAREST)
         prediction = replace(prediction, class_map=classes)

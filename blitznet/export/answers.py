@@ -17,7 +17,7 @@ def read_outputs(outputs, side, detect):
 
     Args:
       outputs: what `build_model`'s network answers.
-      side: of the class map, in pixels.
+      side: of the class map, in pixels; None for that of the logits.
       detect: from class logits and offsets to a dict; None leaves detection out.
 
     Returns:
@@ -27,7 +27,8 @@ def read_outputs(outputs, side, detect):
     if detect is not None:
         answer.update(detect(outputs[keys.CONFIDENCE], outputs[keys.LOCATION]))
     if keys.SEGMENTATION in outputs:
-        answer[keys.SEMANTIC_CLASSES] = class_map(outputs[keys.SEGMENTATION], (side, side))
+        size = side and (side, side)
+        answer[keys.SEMANTIC_CLASSES] = class_map(outputs[keys.SEGMENTATION], size)
     return answer
 
 

@@ -4,8 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 
-from blitznet import inference, warmup
-from blitznet.archs import segmentation_side
+from blitznet import archs, inference, warmup
 from blitznet.export import onnx, openvino, saved_model, tflite
 from blitznet.export.answers import portable_function, write_names
 
@@ -32,18 +31,33 @@ class Content:
 
     @property
     def side(self):
-        """Of the network's input, in pixels."""
+        """Of the network's input, in pixels; None where it takes pictures of any size."""
         return self.model.input_shape[1]
 
     @property
     def segments(self):
         """Whether the network answers class maps."""
-        return segmentation_side(self.model) is not None
+        return archs.tasks(archs.full_shape(self.shape))[archs.SEGMENT]
 
     @cached_property
     def functions(self):
         """The live `ServingFunctions`."""
         return saved_model.ServingFunctions(self.model, self.coder, self.settings, self.postprocess)
+
+    def of_side(self, side):
+        """The same for pictures of `side` x `side`, of a network that takes those of any size.
+
+        Raises:
+          ValueError: it has a size of its own.
+        """
+        if self.side is not None:
+            size = f"{self.side} x {self.side}"
+            raise ValueError(f"the network is one for pictures of {size} pixels, and stays so")
+        shape = {**self.shape, "image_size": side}
+        model = archs.build(shape)
+        for layer in self.model.layers:
+            model.get_layer(layer.name).set_weights(layer.get_weights())
+        return dataclasses.replace(self, model=model, shape=shape)
 
     def with_weights(self, precision):
         """The same with weights rounded to `precision`, where that is a floating-point type."""
@@ -67,7 +81,11 @@ class Content:
 
         Raises:
           ImportError, RuntimeError: as the formats' `save`.
+          ValueError: the network takes pictures of any size, as SavedModels alone do: see
+            `of_side`.
         """
+        if self.side is None and format != "savedmodel":
+            raise ValueError(f"{format} takes pictures of one size, of which the network has none")
         storage = precision if precision in inference.STORAGE else "float32"
         if format == "savedmodel":
             stored = self._stored(storage, one_to_one=False)

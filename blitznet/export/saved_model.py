@@ -5,13 +5,15 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from blitznet import keys
 from blitznet.export.answers import read_outputs, write_names
-from blitznet.imaging import legacy_resize
+from blitznet.imaging import at_side
 from blitznet.postprocess.detection import detections
 from blitznet.postprocess.portable import raw_detections
 from blitznet.variables import variables_by_path
 
 _DECODED_AT_ONCE = 8
+_NO_CLASS = 255
 # Its header says 8 bits a pixel in byte 28.
 _PALETTE_BMP = r"(?s)BM\C{26}\x08\x00\C*"
 
@@ -25,6 +27,10 @@ class ServingFunctions:
     `semantic_classes` `[N, S, S]` uint8. Without post-processing, the entries of
     `postprocess.portable.raw_detections` stand for the detections. An empty batch is an
     InvalidArgumentError.
+
+    A network for pictures of any size sees them at their own, one after another, and answers
+    `semantic_classes` `[N, H, W]`, H and W those of the largest: each class map lies at the upper
+    left, 255 beyond it, and `semantic_sizes` `[N, 2]` int32 are their heights and widths.
 
     Attributes:
       from_bytes: `image_bytes`, string `[N]`: JPEG, PNG, GIF or BMP files of any sizes. A file
@@ -45,22 +51,67 @@ class ServingFunctions:
             return detections(confidence, location, coder, settings)
 
         def answer(images):
-            # The convolutions of some devices take no empty batch, and would say so darkly.
-            some = tf.debugging.Assert(tf.shape(images)[0] > 0, ["no pictures: the batch is empty"])
-            with tf.control_dependencies([some]):
-                outputs = model(tf.identity(images), training=False)
+            outputs = model(images / 255.0, training=False)
             return read_outputs(outputs, side, detect if coder else None)
 
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")])
         def from_bytes(image_bytes):
-            return answer(read_pictures(image_bytes, side) / 255.0)
+            if side is not None:
+                return answer(_some(read_pictures(image_bytes, side)))
+            stored, sizes = read_own_sizes(image_bytes)
+            return one_by_one(
+                answer, stored, sizes, lambda each: tf.io.parse_tensor(each, tf.uint8)
+            )
 
         @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, "images")])
         def from_images(images):
-            return answer(legacy_resize(images, (side, side)) / 255.0)
+            if side is not None:
+                return answer(_some(at_side(images, side)))
+            sizes = tf.repeat([tf.shape(images)[1:3]], tf.shape(images)[0], axis=0)
+            return one_by_one(answer, images, sizes)
 
         self.from_bytes = from_bytes
         self.from_images = from_images
+
+
+def _some(pictures):
+    """The pictures themselves; InvalidArgumentError when run where there are none."""
+    # The convolutions of some devices take no empty batch, and would say so darkly.
+    some = tf.debugging.Assert(tf.shape(pictures)[0] > 0, ["no pictures: the batch is empty"])
+    with tf.control_dependencies([some]):
+        return tf.identity(pictures)
+
+
+def one_by_one(answer, pictures, sizes, restore=tf.identity):
+    """The answer for pictures of any sizes, none of which changes another's.
+
+    Args:
+      answer: from float32 `[1, H, W, 3]` in 0..255 to a dict of `semantic_classes` `[1, H, W]`.
+      pictures: `[N, ...]`.
+      sizes: int32 `[N, 2]`, the height and width of each.
+      restore: from one of `pictures` to uint8 `[H, W, 3]`.
+
+    Returns:
+      `semantic_classes` uint8 `[N, H, W]`, of the largest height and width, each filled up with
+      255 behind its own part; `semantic_sizes`, which is `sizes`.
+    """
+    largest = tf.reduce_max(sizes, axis=0)
+
+    def filled_up(picture):
+        picture = tf.ensure_shape(restore(picture), [None, None, 3])
+        classes = answer(at_side(picture[None], None))[keys.SEMANTIC_CLASSES][0]
+        beyond = largest - tf.shape(classes)
+        padding = [[0, beyond[0]], [0, beyond[1]]]
+        return tf.pad(classes, padding, constant_values=tf.constant(_NO_CLASS, tf.uint8))
+
+    # At a time one picture has the processor, and its maps the memory.
+    class_maps = tf.map_fn(
+        filled_up,
+        _some(pictures),
+        parallel_iterations=1,
+        fn_output_signature=tf.TensorSpec([None, None], tf.uint8),
+    )
+    return {keys.SEMANTIC_CLASSES: class_maps, keys.SEMANTIC_SIZES: sizes}
 
 
 def read_pictures(image_bytes, side):
@@ -69,19 +120,51 @@ def read_pictures(image_bytes, side):
     Raises:
       tf.errors.InvalidArgumentError: files that do not decode; names their indices.
     """
+    # Sizes differ, so each picture is resized before they meet in a batch.
+    return _read(
+        image_bytes,
+        lambda picture: at_side(picture[None], side)[0],
+        tf.TensorSpec([side, side, 3]),
+    )
+
+
+def read_own_sizes(image_bytes):
+    """Files `[N]` of any sizes -> pictures by `tf.io.serialize_tensor`, string `[N]`, and sizes.
+
+    The sizes are int32 `[N, 2]`, height and width; a picture is uint8 `[H, W, 3]`, RGB. Together
+    they take no more memory than each by itself.
+
+    Raises:
+      tf.errors.InvalidArgumentError: files that do not decode; names their indices.
+    """
+    return _read(
+        image_bytes,
+        lambda picture: (tf.io.serialize_tensor(picture), tf.shape(picture)[:2]),
+        (tf.TensorSpec([], tf.string), tf.TensorSpec([2], tf.int32)),
+    )
+
+
+def _read(image_bytes, make, specs):
+    """What `make` makes of each picture, in batches; of these `specs`, without the batch's axis.
+
+    Args:
+      image_bytes: files, string `[N]`.
+      make: from uint8 `[H, W, 3]` to a tensor, or a tuple of tensors.
+      specs: `tf.TensorSpec`s in the same structure.
+    """
     number = tf.shape(image_bytes, out_type=tf.int64)[0]
 
     def read(index, encoded):
-        # Sizes differ, so each picture is resized before they meet in a batch.
-        return index, legacy_resize(decode(encoded)[None], (side, side))[0]
+        return index, make(decode(encoded))
 
     # Of operations on tensors, the first that fails ends them all; a data set goes on.
     pictures = tf.data.Dataset.from_tensor_slices(image_bytes).enumerate()
     pictures = pictures.map(read, num_parallel_calls=_DECODED_AT_ONCE, deterministic=True)
     pictures = pictures.ignore_errors().batch(tf.maximum(number, 1))
-    nothing = (tf.zeros([0], tf.int64), tf.zeros([0, side, side, 3]))
+    empty = tf.nest.map_structure(lambda spec: tf.zeros([0, *spec.shape], spec.dtype), specs)
+    nothing = (tf.zeros([0], tf.int64), empty)
     pictures = pictures.concatenate(tf.data.Dataset.from_tensors(nothing)).take(1)
-    read_ones, images = pictures.get_single_element()
+    read_ones, made = pictures.get_single_element()
     failed = tf.sets.difference(tf.range(number)[None], read_ones[None]).values
     message = tf.strings.format(
         "image_bytes {} (counted from 0): not a JPEG, PNG, GIF or BMP file that can be read",
@@ -89,7 +172,7 @@ def read_pictures(image_bytes, side):
         summarize=-1,
     )
     with tf.control_dependencies([tf.debugging.Assert(tf.size(failed) == 0, [message])]):
-        return tf.identity(images)
+        return tf.nest.map_structure(tf.identity, made)
 
 
 def decode(encoded):

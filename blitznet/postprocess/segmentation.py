@@ -5,9 +5,11 @@ import tensorflow as tf
 from blitznet.imaging import legacy_resize
 
 
-def class_map(logits, size):
-    """Logits `[B, F, F, C]` -> uint8 class ids `[B, H, W]` at `size` = (H, W).
+def class_map(logits, size=None):
+    """Logits `[B, F, F, C]` -> uint8 class ids `[B, H, W]` at `size` = (H, W), None for their own.
 
     Logits are resized by legacy bilinear sampling, then the best class is taken.
     """
-    return tf.cast(tf.argmax(legacy_resize(logits, size), axis=-1), tf.uint8)
+    if size is not None and tuple(logits.shape[1:3]) != tuple(size):
+        logits = legacy_resize(logits, size)
+    return tf.cast(tf.argmax(logits, axis=-1), tf.uint8)

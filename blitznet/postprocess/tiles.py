@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from blitznet import keys
+
 # Pixels that are sampled at once: a band of rows that stays in a processor's cache.
 _PIXELS_AT_ONCE = 2**16
 
@@ -10,9 +12,12 @@ def tiled_class_map(logits, height, width):
     """`segmentation.class_map` of one picture's logits `[F, F, C]`: uint8 `[height, width]`.
 
     Band by band of rows, and in each without the classes that win nowhere in it: a picture shows
-    few. At once, a photograph of 12 million pixels would take 4 GB for 81 classes.
+    few. At once, a photograph of 12 million pixels would take 4 GB for 81 classes. Logits of the
+    picture's own size are not sampled.
     """
     logits = np.asarray(logits)
+    if logits.shape[:2] == (height, width):
+        return logits.argmax(axis=-1).astype(np.uint8)
     likely = _likely(logits)
     found = np.flatnonzero(likely.any(axis=0))
     planes = np.ascontiguousarray(np.moveaxis(logits[..., found], -1, 0))
@@ -41,6 +46,20 @@ def nearest_class_map(class_map, height, width):
         for size, length in zip((height, width), class_map.shape)
     )
     return class_map[rows[:, None], columns]
+
+
+def answered_class_map(answer, height, width):
+    """The class map of a picture of this size: uint8 `[height, width]`.
+
+    Args:
+      answer: what an export answers for the picture: `semantic_classes` `[S, S]`, or, with
+        `semantic_sizes` `[2]` beside it, what its upper left part of that height and width shows.
+    """
+    class_map = np.asarray(answer[keys.SEMANTIC_CLASSES], np.uint8)
+    if keys.SEMANTIC_SIZES in answer:
+        rows, columns = answer[keys.SEMANTIC_SIZES]
+        class_map = class_map[:rows, :columns]
+    return nearest_class_map(class_map, height, width)
 
 
 def _likely(logits):

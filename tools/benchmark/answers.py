@@ -117,6 +117,8 @@ def judge_bad(response):
 
 def same(answer, other):
     """Whether two answers are of the same picture: arrays `scores` and `class_map`."""
+    if answer["class_map"].shape != other["class_map"].shape:
+        return False
     apart = np.abs(answer["scores"] - other["scores"])[:_SUREST].max(initial=0)
     differing = np.mean(answer["class_map"] != other["class_map"])
     return apart <= _SCORE_TOLERANCE and differing <= _PIXELS_THAT_MAY_DIFFER

@@ -1,0 +1,54 @@
+"""Runs of FCNs so small that a test can export them, with weights that tell pictures apart."""
+
+import numpy as np
+
+from blitznet import checkpoints, runs, trunks
+from blitznet.trunks.alexnet import alexnet_trunk
+from blitznet.trunks.vgg import fcn_vgg_trunk
+
+VGG = fcn_vgg_trunk(2)
+ALEXNET = alexnet_trunk(2)
+NAMES = ("cat", "dog", "cow")
+SIZES = [(48, 64), (33, 51), (1, 1), (7, 90)]
+
+
+def install(monkeypatch):
+    """Make `vgg16` and `alexnet` the toys' names as trunks of FCNs until the test ends."""
+    monkeypatch.setitem(trunks.FCN_BUILDERS, "vgg16", f"{__name__}:VGG")
+    monkeypatch.setitem(trunks.FCN_BUILDERS, "alexnet", f"{__name__}:ALEXNET")
+
+
+def write(folder, arch="fcn8s", step=10, class_names=NAMES, **shape):
+    """A run with a checkpoint of random weights; answers `folder`."""
+    description = runs.describe({"arch": arch, **shape}, class_names, {})
+    model, _ = runs.build(description)
+    give_random_weights(model)
+    runs.write_flags(folder, description)
+    checkpoints.save(folder, step, model)
+    return folder
+
+
+def give_random_weights(model, seed=0):
+    """Make all weights random: those of convolutions keep the size of what goes through them."""
+    random = np.random.default_rng(seed)
+    for layer in model.layers:
+        centred = layer.name.startswith("score_")
+        layer.set_weights([_random(random, each, centred) for each in layer.get_weights()])
+
+
+def _random(random, weights, centred):
+    if weights.ndim < 4:
+        # Biases start at 0, kernels that enlarge as bilinear ones.
+        return weights + random.normal(0, 0.1, weights.shape)
+    kernel = random.normal(0, np.sqrt(2 / np.prod(weights.shape[:-1])), weights.shape)
+    # What ReLU lets through is not below 0: of scores, the class of most weight would always win.
+    return kernel - centred * kernel.mean(axis=-2, keepdims=True)
+
+
+def blots(height, width, seed=0):
+    """A picture of blots, uint8 RGB."""
+    small = np.random.default_rng(seed).integers(0, 256, (-(-height // 8), -(-width // 8), 3))
+    return small.astype(np.uint8).repeat(8, axis=0).repeat(8, axis=1)[:height, :width]
+
+
+PICTURES = [blots(*size, seed) for seed, size in enumerate(SIZES)]
