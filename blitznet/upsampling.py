@@ -60,7 +60,9 @@ class Upscore(keras.layers.Layer):
 
     def _transposed(self, maps):
         # These enlarge small maps, and twice only: the zeros beside the diagonal cost little.
-        kernels = tf.linalg.diag(tf.cast(tf.convert_to_tensor(self.kernel), maps.dtype))
+        kernels = tf.cast(tf.convert_to_tensor(self.kernel), maps.dtype)
+        # Not tf.linalg.diag, which OpenVINO does not know.
+        kernels = kernels[..., tf.newaxis] * np.eye(maps.shape[-1], dtype=maps.dtype.as_numpy_dtype)
         sides = [self._grown(side) for side in sides_of(maps)]
         shape = tf.stack([tf.shape(maps)[0], *sides, maps.shape[-1]])
         return tf.nn.conv2d_transpose(maps, kernels, shape, self.factor, "VALID")
