@@ -13,7 +13,7 @@ class Dropout(keras.layers.Layer):
     Both Keras generations draw their masks from state that a checkpoint of weights lacks. Here
     the mask follows from the layer's `seed`, from how often it has been called in training, a
     weight, and from the replica: a run that goes on from a checkpoint drops what it would have
-    dropped without a break. Computes in the type that it is given.
+    dropped without a break. XLA draws other masks, likewise. Computes in the type that it is given.
 
     Args:
       rate: 0 or more, less than 1.
