@@ -16,6 +16,8 @@ from tools import quickstart
 BORDER = 5
 # The score that tells learning, and how far the end is above the start at least.
 MARGIN = 0.05
+# Of a net that starts as good as the coarser one is.
+FINER_MARGIN = 0.01
 RESULT = "system.json"
 _TRAIN, _VAL = 2000, 100
 
@@ -41,46 +43,47 @@ class System:
     margin: float = MARGIN
 
 
-_SMALL = "--trunk vgg16_quarter --image_size 128 --batch_size 8"
-_WHOLE = "--trunk vgg16_quarter --batch_size 1"
-_BLITZNET = "--trunk detnet59 --image_size 128 --x4 --top_fm 128 --n_base_channels 32"
+_DRAWN = "--image_size 128 --batch_size 8"
+_VOC = "--image_size 192 --batch_size 4"
+_BLITZNET = "--trunk detnet59 --x4 --top_fm 128 --n_base_channels 32 --learning_rate 1e-3"
 _CLASSES = "--arch classifier --image_size 64 --batch_size 16 --learning_rate 1e-3"
+# VGG-16 of a quarter of the channels, for a small machine.
+_QUARTER = "--trunk vgg16_quarter --learning_rate"
+
+
+def _fcns(data, flags, prefix, steps, finer_steps):
+    """The FCNs on one kind of data: 32s, and from it 16s and 8s; 8s at once."""
+    first, finer = f"{flags} {_QUARTER} 5e-4", f"{flags} {_QUARTER} 3e-4"
+    return {
+        f"{prefix}fcn32s": System(data, f"--arch fcn32s {first}", steps),
+        f"{prefix}fcn16s": System(
+            data, f"--arch fcn16s {finer}", finer_steps, f"{prefix}fcn32s", FINER_MARGIN
+        ),
+        f"{prefix}fcn8s": System(
+            data, f"--arch fcn8s {finer}", finer_steps, f"{prefix}fcn16s", FINER_MARGIN
+        ),
+        f"{prefix}fcn8s-atonce": System(data, f"--arch fcn8s-atonce {first}", steps),
+    }
+
 
 SYSTEMS = {
     "classifier-detnet59": System("classes", f"{_CLASSES} --trunk detnet59", 300),
     "classifier-resnet50": System("classes", f"{_CLASSES} --trunk resnet50", 300),
-    "detnet59": System("drawn", f"{_BLITZNET} --batch_size 8 --learning_rate 1e-3", 300),
+    "detnet59": System("drawn", f"{_DRAWN} {_BLITZNET}", 300),
     "detnet59-pretrained": System(
-        "drawn",
-        f"{_BLITZNET} --batch_size 8 --learning_rate 1e-3",
-        300,
-        start="classifier-detnet59",
+        "drawn", f"{_DRAWN} {_BLITZNET}", 300, start="classifier-detnet59"
     ),
-    "fcn32s": System("drawn", f"--arch fcn32s {_SMALL} --learning_rate 5e-4", 600),
-    "fcn16s": System("drawn", f"--arch fcn16s {_SMALL} --learning_rate 2e-4", 300, "fcn32s", 0.01),
-    "fcn8s": System("drawn", f"--arch fcn8s {_SMALL} --learning_rate 2e-4", 300, "fcn16s", 0.01),
-    "fcn8s-atonce": System("drawn", f"--arch fcn8s-atonce {_SMALL} --learning_rate 5e-4", 600),
+    **_fcns("drawn", _DRAWN, "", 2000, 500),
     "fcn32s-alexnet": System(
-        "drawn",
-        "--arch fcn32s --trunk alexnet --image_size 128 --batch_size 8 --learning_rate 1e-4",
-        300,
+        "drawn", f"--arch fcn32s {_DRAWN} --trunk alexnet --learning_rate 3e-4", 600
     ),
-    "voc-detnet59": System(
-        "voc", "--trunk detnet59 --image_size 256 --batch_size 4 --learning_rate 1e-3", 120
-    ),
-    "voc-fcn32s": System("voc", f"--arch fcn32s {_WHOLE} --learning_rate 3e-4", 600),
-    "voc-fcn16s": System(
-        "voc", f"--arch fcn16s {_WHOLE} --learning_rate 1e-4", 200, "voc-fcn32s", 0.01
-    ),
-    "voc-fcn8s": System(
-        "voc", f"--arch fcn8s {_WHOLE} --learning_rate 1e-4", 200, "voc-fcn16s", 0.01
-    ),
-    "voc-fcn8s-atonce": System("voc", f"--arch fcn8s-atonce {_WHOLE} --learning_rate 3e-4", 600),
+    "voc-detnet59": System("voc", f"{_VOC} {_BLITZNET}", 150),
+    **_fcns("voc", _VOC, "voc-", 600, 200),
     "voc-fcn32s-alexnet": System(
-        "voc", "--arch fcn32s --trunk alexnet --batch_size 1 --learning_rate 1e-4", 400
+        "voc", f"--arch fcn32s {_VOC} --trunk alexnet --learning_rate 3e-4", 150
     ),
     "voc-fcn32s-vgg16": System(
-        "voc", "--arch fcn32s --trunk vgg16 --batch_size 1 --learning_rate 5e-5", 150, margin=0.01
+        "voc", f"--arch fcn32s {_VOC} --trunk vgg16 --learning_rate 1e-4", 80
     ),
 }
 
@@ -92,7 +95,8 @@ def build_parser():
         description="Train DetNet-59, the classifiers and the FCNs from random weights (the finer "
         "FCNs from the coarser), score each after its first step and after its last, and print a "
         "table. Systems that are done are not done again. The exit code is 1 where one has not "
-        f"risen above its start by its margin ({MARGIN} of mIoU or top-1; 0.01 for a finer FCN).",
+        f"risen above its start by its margin ({MARGIN} of mIoU or top-1; {FINER_MARGIN} for an "
+        "FCN that starts from a coarser one).",
     )
     add = parser.add_argument
     add("--output", default="systems", metavar="DIR", help="gets everything (default: systems)")
