@@ -59,9 +59,7 @@ class ServingFunctions:
             if side is not None:
                 return answer(_some(read_pictures(image_bytes, side)))
             stored, sizes = read_own_sizes(image_bytes)
-            return one_by_one(
-                answer, stored, sizes, lambda each: tf.io.parse_tensor(each, tf.uint8)
-            )
+            return one_by_one(answer, stored, sizes, _restored)
 
         @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, "images")])
         def from_images(images):
@@ -98,8 +96,8 @@ def one_by_one(answer, pictures, sizes, restore=tf.identity):
     largest = tf.reduce_max(sizes, axis=0)
 
     def filled_up(picture):
-        picture = tf.ensure_shape(restore(picture), [None, None, 3])
-        classes = answer(at_side(picture[None], None))[keys.SEMANTIC_CLASSES][0]
+        images = at_side(restore(picture)[None], None)
+        classes = answer(images)[keys.SEMANTIC_CLASSES][0]
         beyond = largest - tf.shape(classes)
         padding = [[0, beyond[0]], [0, beyond[1]]]
         return tf.pad(classes, padding, constant_values=tf.constant(_NO_CLASS, tf.uint8))
@@ -142,6 +140,11 @@ def read_own_sizes(image_bytes):
         lambda picture: (tf.io.serialize_tensor(picture), tf.shape(picture)[:2]),
         (tf.TensorSpec([], tf.string), tf.TensorSpec([2], tf.int32)),
     )
+
+
+def _restored(stored):
+    """A picture of `read_own_sizes`, uint8 `[H, W, 3]`."""
+    return tf.ensure_shape(tf.io.parse_tensor(stored, tf.uint8), [None, None, 3])
 
 
 def _read(image_bytes, make, specs):
