@@ -302,6 +302,11 @@ class EvaluationConfig(CheckpointConfig, DataConfig):
     voc_iou_thresh: float = flag(
         0.5, "by VOC's rules a detection is right above this IoU", SHARE, "T"
     )
+    shift_and_stitch: bool = flag(
+        False,
+        "of fcn32s: see each picture 32 x 32 times, shifted by a pixel each, and interlace the "
+        "coarse scores instead of enlarging them",
+    )
     border: int = flag(
         0, "also the mIoU of the pixels within R of a border between labels", COUNT, "R"
     )

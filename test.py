@@ -44,7 +44,7 @@ def run(args):
         wait_for_run(run_dir, settings.timeout)
     description = runs.read_flags(run_dir)
     tasks = config.tasks(args, description["model"])
-    info = open_records(args, settings, tasks["segment"], description)
+    info = open_records(args, settings, tasks, description)
     evaluator = Evaluator(args, run_dir, description, tasks, info)
     if settings.batch_eval or settings.follow:
         evaluate_several(evaluator, run_dir, settings)
@@ -74,9 +74,12 @@ def evaluate_several(evaluator, run_dir, settings):
     series.finish()
 
 
-def open_records(args, settings, segment, description):
+def open_records(args, settings, tasks, description):
     """RecordsInfo of `--dataset` and `--split`, or `--eval_records`, of the run's classes."""
-    info = find_records(args, settings, segment)
+    from datasets.records import check_class_labels
+
+    info = find_records(args, settings, tasks["segment"])
+    check_class_labels([info], tasks["classify"])
     if list(info.class_names) != description["class_names"]:
         raise ValueError(
             f"{info.name} has {_brief(info.class_names)}; "
@@ -127,8 +130,7 @@ class Evaluator:
         detect = tasks["detect"] and (info.has_boxes or self._results_only)
         self._tasks = {**tasks, "detect": detect}
         masks = info.images_with_masks and not self._settings.no_seg_gt
-        classify = tasks["classify"] and info.has_class_labels
-        if not (detect or classify or (tasks["segment"] and masks)):
+        if not (detect or tasks["classify"] or (tasks["segment"] and masks)):
             raise ValueError(f"{info.name} has no ground truth for what is to be evaluated")
         usual = config.EvaluationConfig.voc_iou_thresh
         if info.ap_rule == "coco" and self._settings.voc_iou_thresh != usual:
@@ -145,6 +147,7 @@ class Evaluator:
         settings = self._settings
         words = ["as-trained"] * settings.no_average + ["no_seg_gt"] * settings.no_seg_gt
         words += [settings.precision] * (settings.precision != "float32")
+        words += ["stitched"] * settings.shift_and_stitch
         if tasks != archs.tasks(self._description["model"]):
             words += [name for name, chosen in tasks.items() if chosen]
         if not tasks["detect"]:
@@ -192,16 +195,21 @@ class Evaluator:
     def _build(self):
         """The network that checkpoints are loaded into, and its compiled prediction."""
         from blitznet import distribution, engine, inference, runs
+        from blitznet.postprocess import stitch
 
         devices = distribution.start(self._settings.strategy)
         with devices.scope():
             self._model, coder = runs.build(self._description)
-            network, self._refresh = inference.build(
-                self._model, self._description["model"], self._settings.precision
-            )
-        if not self._tasks["detect"]:
-            coder = None
-        predict = engine.make_predict(network, coder, self._detection, self._tasks["segment"])
+            shape = self._description["model"]
+            if self._settings.shift_and_stitch:
+                # Shifted pictures are larger.
+                shape = {**shape, "image_size": None}
+            network, self._refresh = inference.build(self._model, shape, self._settings.precision)
+        if self._settings.shift_and_stitch:
+            predict = stitch.make_predict(network, shape)
+        else:
+            coder = coder if self._tasks["detect"] else None
+            predict = engine.make_predict(network, coder, self._detection, self._tasks["segment"])
         self._predict = devices.over_batch(predict)
 
     def _report(self, step, scores, protocol):

@@ -13,7 +13,7 @@ class Dropout(keras.layers.Layer):
     Both Keras generations draw their masks from state that a checkpoint of weights lacks. Here
     the mask follows from the layer's `seed`, from how often it has been called in training, a
     weight, and from the replica: a run that goes on from a checkpoint drops what it would have
-    dropped without a break. Computes in the type that it is given.
+    dropped without a break. XLA draws other masks, likewise. Computes in the type that it is given.
 
     Args:
       rate: 0 or more, less than 1.
@@ -36,6 +36,7 @@ class Dropout(keras.layers.Layer):
     def call(self, maps, training=None):
         if not training or not self.rate:
             return maps
+        # That mean may be off by a unit in the last place.
         calls = tf.round(tf.convert_to_tensor(self.calls))
         self.calls.assign(calls + 1.0)
         context = tf.distribute.get_replica_context()

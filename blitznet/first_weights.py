@@ -29,7 +29,7 @@ def load(model, description, folder, init_from=None, imagenet_weights=None, rand
     rest = len(model.variables) - len(loaded) - len(skipped)
     words = [", ".join(skipped)] * bool(skipped) + [f"{rest} beside the trunk"] * bool(rest)
     if words:
-        print(f"random values stay in {' and '.join(words)}")
+        print(f"values of their own stay in {' and '.join(words)}")
 
 
 def _take_over(source, model, description):

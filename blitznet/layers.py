@@ -20,6 +20,21 @@ class CaffeInput(keras.layers.Layer):
         return tf.reverse(images * 255.0 - tf.constant(MEAN_RGB, images.dtype), [-1])
 
 
+# Of a picture's colours on the scale 0..255, about.
+_DEVIATION = 64.0
+
+
+def first_initializer():
+    """He's initializer for a first convolution without batch norm behind it, of `CaffeInput`.
+
+    He's has inputs of variance 1 in mind. As they are, they would blow all maps of a plain
+    network up by their deviation, and its first steps with them.
+    """
+    return keras.initializers.VarianceScaling(
+        2.0 / _DEVIATION**2, mode="fan_in", distribution="truncated_normal"
+    )
+
+
 @keras.utils.register_keras_serializable("blitznet")
 class LegacyResize(keras.layers.Layer):
     """Resize `[B, H, W, D]` to `[B, side, side, D]` by TensorFlow 1's sampling.

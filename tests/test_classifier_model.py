@@ -147,7 +147,8 @@ def test_rebuilt_for_inference_it_answers_the_same(small, shape):
     images = pictures(3)
     expected = model(images, training=False)[keys.CLASS_LOGITS].numpy()
     for constants in (False, True):
-        network = build_classifier(**shape, conv=inference.FoldedConv(model, constants, "float32"))
+        described = {"arch": "classifier", **shape}
+        network, _ = inference.build(model, described, constants=constants)
         found = network(images)[keys.CLASS_LOGITS]
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * expected.std())
         assert (not network.variables) == constants

@@ -91,6 +91,7 @@ EVALUATION = {
     "step": 1,
     "voc_iou_thresh": 0.5,
     "border": 0,
+    "shift_and_stitch": False,
     "save_first_n": 0,
     "batch_size": 8,
 }

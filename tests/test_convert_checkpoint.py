@@ -143,7 +143,7 @@ class TestCaffe:
 
     @pytest.mark.slow
     def test_is_evaluated(self, flags, tiny_data, tmp_path):
-        flags += ["--arch", "fcn8s", "--image_size", "64", "--geometry", "reference"]
+        flags += ["--arch", "fcn8s"]
         assert convert_checkpoint.main(flags) == 0
         assert evaluate(tiny_data, run_name="released", archive=tmp_path) == 0
         assert result(tmp_path / "released", step=0)["scores"]["images_with_masks"] == 2

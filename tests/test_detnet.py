@@ -8,9 +8,10 @@ import tensorflow as tf
 from tensorflow import keras
 
 import toy_detnet
-from blitznet import build_model, keys, runs
+from blitznet import archs, build_model, keys, runs
+from blitznet.archs import segmentation_side
 from blitznet.layers import Conv
-from blitznet.models.blitznet import segmentation_side, source_sides
+from blitznet.models.blitznet import source_sides
 from blitznet.trunks import NAMES, check_fits, get_trunk
 from blitznet.trunks.resnet import bottleneck_unit
 from blitznet.variables import variables_by_path
@@ -242,7 +243,7 @@ class TestBlitzNet:
         np.testing.assert_array_equal(found, expected)
 
     @pytest.mark.parametrize(
-        ("trunk", "numbers"), [("detnet59", (6, 7, 8, 9)), ("resnet50", (5, 6, 7))]
+        ("trunk", "numbers"), [("detnet59", (6, 7, 8, 9)), ("resnet18_half", (5, 6, 7))]
     )
     def test_the_downscale_stream_counts_on_after_the_trunk(self, small, trunk, numbers):
         arguments = {"top_fm": 16, "n_base_channels": 8, "trunk": trunk}
@@ -280,9 +281,9 @@ class TestBlitzNet:
 
     def test_the_projection_is_part_of_a_runs_description(self, small):
         """A run of a program that did not know it had none to leave out."""
-        assert runs.full_shape({"trunk": "resnet50"})["dilated_projection"] == "conv"
+        assert archs.full_shape({"trunk": "resnet50"})["dilated_projection"] == "conv"
         description = {"model": {**SMALL, "num_classes": 4, "dilated_projection": "none"}}
-        description["model"] = runs.full_shape(description["model"])
+        description["model"] = archs.full_shape(description["model"])
         model, _ = runs.build(description)
         names = {layer.name for layer in model.layers}
         assert "block3_unit1_shortcut" in names

@@ -195,7 +195,7 @@ def test_a_fresh_run_starts_from_the_folder_of_weights(
     assert f"{pair.file}: 265 variables taken over" in printed
     found = tensors(tmp_path / "r" / "model.ckpt-1")
     rest = sum(name.startswith("net/") for name in found) - 265
-    assert f"random values stay in {rest} beside the trunk\n" in printed
+    assert f"values of their own stay in {rest} beside the trunk\n" in printed
     for name in ("conv1/kernel", "block4_unit3_conv2/kernel", "block2_unit1_shortcut_bn/gamma"):
         expected = variables_by_path(pair.model)[name]
         # One step moves a value by the rate at most, which only shows at those that are 0.

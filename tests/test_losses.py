@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from blitznet import keys
 from blitznet.losses.detection import detection_loss, make_detection_loss
-from blitznet.losses.segmentation import segmentation_loss
+from blitznet.losses.segmentation import segmentation_loss, segmentation_loss_sum
 
 LN2 = np.log(2.0)
 
@@ -202,3 +202,20 @@ def test_ignored_pixels_have_no_gradient_and_all_ignored_no_loss():
         assert np.isfinite(gradient).all()
         np.testing.assert_array_equal(np.abs(gradient).sum(axis=-1) > 0, labels != 255)
     assert loss == 0
+
+
+def test_the_summed_loss_is_that_of_each_pictures_pixels_averaged_over_pictures():
+    """Two pictures of 2 x 2 pixels, 3 and 1 of which count; all logits 0: log 2 each."""
+    logits = np.zeros((2, 2, 2, 2), np.float32)
+    labels = np.uint8([[[0, 1], [1, 255]], [[255, 255], [255, 0]]])
+    loss = segmentation_loss_sum(logits, labels)[keys.LOSS_SEGMENTATION]
+    assert float(loss) == pytest.approx((3 + 1) / 2 * LN2, rel=1e-6)
+    # Of one picture alone, as FCN's authors trained, the plain sum.
+    loss = segmentation_loss_sum(logits[:1], labels[:1])[keys.LOSS_SEGMENTATION]
+    assert float(loss) == pytest.approx(3 * LN2, rel=1e-6)
+
+
+def test_a_wholly_ignored_picture_adds_nothing_to_the_summed_loss():
+    logits = np.random.default_rng(0).normal(size=(1, 2, 2, 3)).astype(np.float32)
+    labels = np.full((1, 2, 2), 255, np.uint8)
+    assert float(segmentation_loss_sum(logits, labels)[keys.LOSS_SEGMENTATION]) == 0

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from tensorflow import keras
 
+from blitznet import choices
 from blitznet.optim import build_optimizer, learning_rate
 
 
@@ -43,8 +44,8 @@ def model():
     return model
 
 
-def _weights_after(model, name, gradients, rate):
-    optimizer = build_optimizer(name, model)
+def _weights_after(model, name, gradients, rate, **arguments):
+    optimizer = build_optimizer(name, model, **arguments)
     optimizer.learning_rate.assign(rate)
     weights = []
     for gradient in gradients:
@@ -84,3 +85,27 @@ def test_slots_exist_before_the_first_step(model):
 def test_unknown_optimizer_lists_the_valid_ones(model):
     with pytest.raises(ValueError, match="'sgd'.*adam, nesterov"):
         build_optimizer("sgd", model)
+
+
+def test_momentum_by_hand(model):
+    # v = 0.9 v - 0.1 g; w += v: v is -0.2 and then -0.28.
+    expected = [1 - 0.2, 1 - 0.2 - 0.28]
+    assert _weights_after(model, "momentum", [2.0, 1.0], 0.1) == pytest.approx(expected, rel=1e-5)
+    # With momentum 0.99: v is -0.2 and then -0.298.
+    model.layers[-1].set_weights([np.float32([[1.0]])])
+    found = _weights_after(model, "momentum", [2.0, 1.0], 0.1, momentum=0.99)
+    assert found == pytest.approx([0.8, 0.502], rel=1e-5)
+
+
+@pytest.mark.parametrize("name", choices.LINEAR)
+def test_biases_step_at_a_rate_of_their_own(name):
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.layers[-1].set_weights([np.float32([[1.0]]), np.float32([1.0])])
+    optimizer = build_optimizer(name, model, bias_rate=2.0)
+    optimizer.learning_rate.assign(0.1)
+    for _ in range(3):
+        gradients = [np.ones(variable.shape, np.float32) for variable in model.trainable_variables]
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+    kernel, bias = (float(np.squeeze(weights)) for weights in model.get_weights())
+    assert 1 - bias == pytest.approx(2 * (1 - kernel), rel=1e-5)
+    assert kernel < 0.7

@@ -105,9 +105,10 @@ def test_the_commit_is_that_of_the_checkout_or_none(monkeypatch):
 
 
 def write_older(folder):
-    """`flags.json` of a program that did not know `class_loss`."""
+    """`flags.json` of a program that knew neither `class_loss` nor other architectures."""
     older = description()
-    del older["model"]["class_loss"]
+    for name in ("class_loss", "arch", "dilated_projection"):
+        del older["model"][name]
     runs.write_flags(folder, older)
 
 
@@ -127,7 +128,7 @@ def test_an_older_run_is_evaluated_with_flags_that_it_did_not_know(tmp_path, fla
     write_older(tmp_path)
     args = config.evaluation_parser().parse_args(["--run_name", "r", *flags])
     tasks = config.tasks(args, runs.read_flags(tmp_path)["model"])
-    assert tasks == {"detect": True, "segment": True}
+    assert tasks == {"detect": True, "segment": True, "classify": False}
     args.class_loss = "focal"
     with pytest.raises(ValueError, match="--class_loss focal, but the run has softmax"):
         config.tasks(args, runs.read_flags(tmp_path)["model"])
@@ -146,3 +147,27 @@ def test_class_logits_of_other_classes_do_not_fit(tmp_path):
     target = {**runs.read_flags(tmp_path), "class_names": ["other"]}
     unfit = runs.unfit_layers(tmp_path / "model.ckpt-5", target)
     assert unfit == ("confidence_", "segmentation/")
+
+
+@pytest.mark.parametrize(
+    ("arch", "trunk", "unfit"),
+    [
+        ("fcn16s", "vgg16_quarter", ("score_", "upscore")),
+        ("classifier", "resnet18_half", ("class_logits",)),
+    ],
+)
+def test_layers_of_other_classes_are_those_of_the_architecture(tmp_path, arch, trunk, unfit):
+    write_older(tmp_path)
+    shape = {"arch": arch, "trunk": trunk, "image_size": 64}
+    target = runs.describe(shape, ("other",), {})
+    assert runs.unfit_layers(tmp_path / "model.ckpt-5", target) == unfit
+
+
+def test_a_classifier_has_no_background(tmp_path):
+    shape = {"arch": "classifier", "trunk": "resnet18_half", "image_size": 64}
+    written = runs.describe(shape, NAMES, {})
+    assert written["model"]["num_classes"] == 2
+    runs.write_flags(tmp_path, written)
+    model, coder = runs.build(runs.read_flags(tmp_path))
+    assert tuple(model.output["class_logits"].shape) == (None, 2)
+    assert coder is None

@@ -196,8 +196,10 @@ def test_other_classes_are_refused_but_can_start_from_the_weights(
 
 def names_that_stay(printed):
     """The variables that `--init_from` did not take over, as it tells them."""
-    (line,) = [line for line in printed.splitlines() if line.startswith("random values stay in ")]
-    return line[len("random values stay in ") :].split(", ")
+    (line,) = [
+        line for line in printed.splitlines() if line.startswith("values of their own stay in ")
+    ]
+    return line[len("values of their own stay in ") :].split(", ")
 
 
 def test_class_logits_of_another_loss_keep_their_start(

@@ -242,7 +242,7 @@ def _outputs(pictures, folder):
 
 
 def table(prediction):
-    """Text that lists the detections of a `Prediction`, in pixels; without any, its classes."""
+    """Text: the detections of a `Prediction`, in pixels; without any, the shares of classes."""
     found = prediction.to_dict()["detections"]
     if not found:
         shares = prediction.class_shares() or {}

@@ -34,6 +34,13 @@ def build_fcn(
     and by 16 (fcn16s), or with stride 8 as well (fcn8s). Enlarging by 2 is learned and starts
     bilinear. All scores start at zero.
 
+    So a finer network that takes a coarser one's weights by name (`checkpoints.init_from`) starts
+    with its sums of scores, enlarged. Of alexnet, whose enlarged maps have a cell on each coarse
+    one, its first answer is the coarser one's. Of vgg16 two bilinear steps cut corners: the answer
+    is the same where scores are linear from cell to cell, and elsewhere off by at most an eighth
+    of the second differences of the coarser one's sums along rows and along columns. At the
+    picture's border both fade out, over half a cell of theirs.
+
     Args:
       num_classes: number of classes with the background, at least 2.
       image_size: side S of square pictures, in pixels; None for pictures of any height and width.

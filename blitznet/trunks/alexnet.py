@@ -8,7 +8,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from blitznet.grids import Grid
-from blitznet.layers import CaffeInput
+from blitznet.layers import CaffeInput, first_initializer
 from blitznet.trunks import FcnTrunk
 
 # Depths in units of the root.
@@ -47,8 +47,8 @@ def _features(images, conv, geometry, root):
 
     def relu_conv(x, name, kernel, **arguments):
         depth = depths[name.split("_")[0]] // (2 if "group" in name else 1)
-        layer = conv.plain(depth, kernel, name, "he_normal", activation="relu", **arguments)
-        return layer(x)
+        start = first_initializer() if name == "conv1" else "he_normal"
+        return conv.plain(depth, kernel, name, start, activation="relu", **arguments)(x)
 
     def in_groups(x, name, kernel):
         halves = enumerate(Halves(name=f"{name}_halves")(x), start=1)

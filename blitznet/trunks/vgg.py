@@ -8,7 +8,7 @@ from functools import partial
 from tensorflow import keras
 
 from blitznet.grids import Grid
-from blitznet.layers import CaffeInput, SpatialL2Norm
+from blitznet.layers import CaffeInput, SpatialL2Norm, first_initializer
 from blitznet.priors import PriorScales
 from blitznet.trunks import FcnTrunk, Trunk
 
@@ -83,8 +83,9 @@ def _fcn_features(images, conv, geometry, root):
     x = CaffeInput(name="caffe_input", dtype="float32")(images)
     x = keras.layers.ZeroPadding2D(geometry.first_padding(3), name="conv1_1_pad")(x)
     maps = {}
+    of_first = {"padding": "valid", "initializer": first_initializer()}
     for block in range(1, len(_BLOCKS) + 1):
-        x = _block(x, relu_conv, root, block, **({"padding": "valid"} if block == 1 else {}))
+        x = _block(x, relu_conv, root, block, **(of_first if block == 1 else {}))
         # What is left over at the end counts as a cell of its own.
         x = keras.layers.MaxPooling2D(2, 2, padding="same", name=f"pool{block}")(x)
         maps[f"pool{block}"] = x

@@ -6,6 +6,7 @@ import sys
 
 from tools.benchmark import (
     cost,
+    crops,
     detect,
     encode,
     evaluate,
@@ -18,7 +19,7 @@ from tools.benchmark import (
 from tools.benchmark.network import BenchmarkError
 from tools.benchmark.server import LoadTestError
 
-_COMMANDS = (network, detect, input_pipeline, train, memory, evaluate, encode, cost, serve)
+_COMMANDS = (network, detect, input_pipeline, train, memory, evaluate, encode, cost, crops, serve)
 
 
 def build_parser():

@@ -1,0 +1,147 @@
+"""FCNs from the command line: whole pictures, staged training, exact resuming, evaluation."""
+
+import json
+
+import numpy as np
+import pytest
+
+import test as evaluation_script
+import toy_fcn
+import training
+from blitznet import checkpoints, runs
+from blitznet.postprocess import stitch
+from evaluated_run import result
+from tiny_run import tensors
+
+RATE = ["--learning_rate", 1e-3, "--warmup_lr", 1e-3]
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """Two channels in the first convolution instead of 64."""
+    toy_fcn.install(monkeypatch)
+
+
+def train(data, archive, run_name, *flags):
+    """Exit code of training.py on the tiny set's masks."""
+    start = [] if "--init_from" in flags else ["--random_trunk_init"]
+    where = ["--dataset", "voc12", "--data_root", data, "--archive", archive]
+    run = ["--run_name", run_name, "--summary_every", 1, *where, *start, *RATE, *flags]
+    return training.main([str(flag) for flag in run])
+
+
+def evaluate(data, archive, run_name, *flags):
+    where = ["--dataset", "voc12", "--split", "val", "--data_root", data, "--archive", archive]
+    return evaluation_script.main([str(f) for f in ["--run_name", run_name, *where, *flags]])
+
+
+@pytest.fixture(scope="module")
+def coarse(tiny_data, tmp_path_factory):
+    """Archive with an FCN-32s of four steps, "f32", saved at 2 and 4."""
+    with pytest.MonkeyPatch.context() as patch:
+        toy_fcn.install(patch)
+        archive = tmp_path_factory.mktemp("fcn")
+        flags = ["--arch", "fcn32s", "--batch_size", 2, "--max_iterations", 4, "--save_every", 2]
+        assert train(tiny_data, archive, "f32", *flags) == 0
+    return archive
+
+
+def test_the_run_says_what_network_it_is(coarse):
+    description = runs.read_flags(coarse / "f32")
+    assert description["model"] == {
+        "arch": "fcn32s",
+        "num_classes": 21,
+        "image_size": None,
+        "trunk": "vgg16",
+        "geometry": "same",
+    }
+    # What only other architectures have is not told.
+    assert "x4" not in description["flags"] and "class_loss" not in description["flags"]
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_dropout_included(tiny_data, coarse, tmp_path):
+    flags = ["--arch", "fcn32s", "--batch_size", 2, "--save_every", 2]
+    for steps in (2, 4):
+        assert train(tiny_data, tmp_path, "f32", *flags, "--max_iterations", steps) == 0
+    whole, parts = (tensors(a / "f32" / "model.ckpt-4") for a in (coarse, tmp_path))
+    assert whole.keys() == parts.keys()
+    for name, value in whole.items():
+        np.testing.assert_array_equal(parts[name], value, err_msg=name)
+    assert whole["net/drop6/calls"] == 4
+
+
+def test_a_finer_net_starts_from_the_coarser_one(tiny_data, coarse, tmp_path, capsys):
+    source = coarse / "f32" / "model.ckpt-4"
+    flags = ["--arch", "fcn16s", "--batch_size", 2, "--max_iterations", 1, "--init_from", source]
+    assert train(tiny_data, tmp_path, "f16", *flags) == 0
+    printed = capsys.readouterr().out
+    assert "stay in score_pool4/bias, score_pool4/kernel, upscore2/kernel\n" in printed
+    # What it is before its first step: the coarser one's weights, zeros and a bilinear kernel.
+    model, _ = runs.build(runs.read_flags(tmp_path / "f16"))
+    loaded, skipped = checkpoints.init_from(source, model)
+    assert len(loaded) == len(model.variables) - len(skipped)
+    assert not np.any(model.get_layer("score_pool4").kernel)
+
+
+def test_evaluation_answers_at_each_pictures_size_with_all_scores(tiny_data, coarse):
+    assert evaluate(tiny_data, coarse, "f32", "--border", 3, "--save_first_n", 1) == 0
+    content = result(coarse / "f32", step=4)
+    scores = content["scores"]
+    names = ("pixel_accuracy", "mean_accuracy", "miou", "frequency_weighted_iou", "border_miou")
+    assert all(0 <= scores[name] <= 1 for name in names)
+    assert scores["border"] == 3 and "map" not in scores
+    assert "ap_rule" not in content["protocol"]
+    mark = json.loads((coarse / "f32" / "best-voc12-val-seg.json").read_text())
+    assert (mark["by"], mark["score"]) == ("mIoU", scores["miou"])
+    folder = coarse / "f32" / "pictures-voc12-val-seg-4"
+    assert len(list(folder.glob("*-classes.png"))) == 2
+
+
+@pytest.mark.parametrize("size", [[], ["--image_size", 40]])
+def test_shift_and_stitch_answers_for_every_pixel(tiny_data, tmp_path, size, monkeypatch):
+    """The network sees whole pictures, or squares, and its grid; `test_stitch.py` has the rest."""
+    flags = ["--arch", "fcn32s", "--batch_size", 2, "--max_iterations", 1]
+    assert train(tiny_data, tmp_path, "s", *flags, *size) == 0
+    seen = []
+
+    def coarse(network, images, stride, offset):
+        assert (stride, offset) == (32, 15.5)
+        seen.append(images.shape)
+        return network(images)["segmentation"]
+
+    monkeypatch.setattr(stitch, "stitched", coarse)
+    assert evaluate(tiny_data, tmp_path, "s", "--shift_and_stitch") == 0
+    content = result(tmp_path / "s", 1, "voc12-val-seg-stitched")
+    assert content["scores"]["images"] == 2 and len(seen) == 1
+
+
+def test_shift_and_stitch_is_of_fcn32s(tiny_data, tmp_path, capsys):
+    flags = ["--arch", "fcn16s", "--batch_size", 2, "--max_iterations", 1]
+    assert train(tiny_data, tmp_path, "f16", *flags) == 0
+    assert evaluate(tiny_data, tmp_path, "f16", "--shift_and_stitch") == 1
+    assert "shift-and-stitch is for fcn32s" in capsys.readouterr().err
+
+
+def test_the_release_trains_one_whole_picture_at_a_time(tiny_data, tmp_path):
+    where = ["--dataset", "voc12", "--data_root", tiny_data, "--archive", tmp_path]
+    flags = ["--arch", "fcn8s-atonce", "--geometry", "reference", "--preset", "fcn-release"]
+    run = ["--run_name", "r", *where, *flags, "--random_trunk_init", "--max_iterations", 2]
+    assert training.main([str(flag) for flag in run]) == 0
+    flags = runs.read_flags(tmp_path / "r")["flags"]
+    assert (flags["batch_size"], flags["pixel_loss"], flags["momentum"]) == (1, "sum", 0.99)
+    assert "optimizer/momentum/momentum/conv1_1/kernel" in tensors(tmp_path / "r" / "model.ckpt-2")
+
+
+@pytest.mark.parametrize("trunk", ["vgg16", "alexnet"])
+def test_squares_of_one_size_are_trained_on_and_answered(tiny_data, tmp_path, trunk):
+    flags = ["--arch", "fcn8s", "--trunk", trunk, "--image_size", 48, "--batch_size", 2]
+    assert train(tiny_data, tmp_path, "s", *flags, "--max_iterations", 1) == 0
+    assert evaluate(tiny_data, tmp_path, "s") == 0
+    assert runs.read_flags(tmp_path / "s")["model"]["image_size"] == 48
+
+
+def test_another_networks_records_are_refused(tiny_data, coarse, capsys):
+    assert evaluate(tiny_data, coarse, "f32", "--arch", "fcn8s") == 1
+    assert "--arch fcn8s, but the run has fcn32s" in capsys.readouterr().err
+    assert train(tiny_data, coarse, "f32", "--arch", "fcn8s") == 1
+    assert "arch: was fcn32s, is fcn8s" in capsys.readouterr().err
