@@ -156,6 +156,15 @@ def test_no_pictures_are_told(functions):
         functions.from_images(tf.zeros([0, 9, 9, 3], tf.uint8))
 
 
+def test_class_maps_that_are_too_large_together_are_refused(functions):
+    """Of a picture of 12,000 rows and one of 12,000 columns, both would be of 12,000 x 12,000."""
+    tall = np.zeros((12_000, 1, 3), np.uint8)
+    told = r"2 class maps, each filled up to \[12000 12000\] pixels, are too large"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=told):
+        functions.from_bytes(list(files([tall, tall.transpose(1, 0, 2)])))
+    assert functions.from_bytes([encoded(tall)])["semantic_classes"].shape == (1, 12_000, 1)
+
+
 def test_the_warm_up_file_has_a_picture_of_a_usual_size(exported):
     requests = dict(warmup.read(exported))
     assert requests["images"]["images"].shape == (1, 375, 500, 3)

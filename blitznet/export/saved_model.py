@@ -14,6 +14,8 @@ from blitznet.variables import variables_by_path
 
 _DECODED_AT_ONCE = 8
 _NO_CLASS = 255
+# Of an answer's class maps together: a tall picture and a wide one make large ones of both.
+_MOST_PIXELS = 2**27
 # Its header says 8 bits a pixel in byte 28.
 _PALETTE_BMP = r"(?s)BM\C{26}\x08\x00\C*"
 
@@ -30,7 +32,8 @@ class ServingFunctions:
 
     A network for pictures of any size sees them at their own, one after another, and answers
     `semantic_classes` `[N, H, W]`, H and W those of the largest: each class map lies at the upper
-    left, 255 beyond it, and `semantic_sizes` `[N, 2]` int32 are their heights and widths.
+    left, 255 beyond it, and `semantic_sizes` `[N, 2]` int32 are their heights and widths. More
+    than 2 ** 27 pixels together are an InvalidArgumentError.
 
     Attributes:
       from_bytes: `image_bytes`, string `[N]`: JPEG, PNG, GIF or BMP files of any sizes. A file
@@ -80,6 +83,17 @@ def _some(pictures):
         return tf.identity(pictures)
 
 
+def _not_too_large(size, number):
+    """`size` itself; InvalidArgumentError when run where so many class maps of it are too much."""
+    pixels = tf.reduce_prod(tf.cast(size, tf.float32)) * tf.cast(number, tf.float32)
+    message = tf.strings.format(
+        "{} class maps, each filled up to {} pixels, are too large together: ask about fewer",
+        (number, size),
+    )
+    with tf.control_dependencies([tf.debugging.Assert(pixels <= _MOST_PIXELS, [message])]):
+        return tf.identity(size)
+
+
 def one_by_one(answer, pictures, sizes, restore=tf.identity):
     """The answer for pictures of any sizes, none of which changes another's.
 
@@ -92,8 +106,12 @@ def one_by_one(answer, pictures, sizes, restore=tf.identity):
     Returns:
       `semantic_classes` uint8 `[N, H, W]`, of the largest height and width, each filled up with
       255 behind its own part; `semantic_sizes`, which is `sizes`.
+
+    Raises:
+      tf.errors.InvalidArgumentError: there is no picture, or there are too many pixels.
     """
-    largest = tf.reduce_max(sizes, axis=0)
+    pictures = _some(pictures)
+    largest = _not_too_large(tf.reduce_max(sizes, axis=0), tf.shape(pictures)[0])
 
     def filled_up(picture):
         images = at_side(restore(picture)[None], None)
@@ -105,7 +123,7 @@ def one_by_one(answer, pictures, sizes, restore=tf.identity):
     # At a time one picture has the processor, and its maps the memory.
     class_maps = tf.map_fn(
         filled_up,
-        _some(pictures),
+        pictures,
         parallel_iterations=1,
         fn_output_signature=tf.TensorSpec([None, None], tf.uint8),
     )
