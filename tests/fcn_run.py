@@ -2,24 +2,14 @@
 
 import numpy as np
 
-from blitznet import checkpoints, runs, trunks
-from blitznet.trunks.alexnet import alexnet_trunk
-from blitznet.trunks.vgg import fcn_vgg_trunk
+from blitznet import checkpoints, runs
 
-VGG = fcn_vgg_trunk(2)
-ALEXNET = alexnet_trunk(2)
 NAMES = ("cat", "dog", "cow")
 SIZES = [(48, 64), (33, 51), (1, 1), (7, 90)]
 
 
-def install(monkeypatch):
-    """Make `vgg16` and `alexnet` the toys' names as trunks of FCNs until the test ends."""
-    monkeypatch.setitem(trunks.FCN_BUILDERS, "vgg16", f"{__name__}:VGG")
-    monkeypatch.setitem(trunks.FCN_BUILDERS, "alexnet", f"{__name__}:ALEXNET")
-
-
 def write(folder, arch="fcn8s", step=10, class_names=NAMES, **shape):
-    """A run with a checkpoint of random weights; answers `folder`."""
+    """A run with a checkpoint of random weights, on a trunk of `toy_fcn`; answers `folder`."""
     description = runs.describe({"arch": arch, **shape}, class_names, {})
     model, _ = runs.build(description)
     give_random_weights(model)

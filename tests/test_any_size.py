@@ -9,6 +9,7 @@ from PIL import Image
 
 import blitznet
 import fcn_run
+import toy_fcn
 from blitznet import engine, export, keys, runs
 from blitznet.postprocess.tiles import answered_class_map, tiled_class_map
 from demo_fixture import names, save
@@ -22,7 +23,7 @@ PICTURES = [*fcn_run.PICTURES, fcn_run.blots(90, 40, 8)]
 def toys():
     """Trunks of few channels, also where a run is loaded."""
     with pytest.MonkeyPatch.context() as patch:
-        fcn_run.install(patch)
+        toy_fcn.install(patch)
         yield
 
 

@@ -435,7 +435,7 @@ print(sorted(n for n in sys.modules if n.split(".")[0] in ("blitznet", "config",
 
 def test_the_server_loads_nothing_of_this_project_but_the_reader_of_warm_up_files(toy):
     *_, found = run_python("-c", _SERVED_ALONE, toy).splitlines()
-    assert found == "['blitznet', 'blitznet.warmup']"
+    assert found == "['blitznet', 'blitznet.protobuf', 'blitznet.warmup']"
 
 
 def start(*flags):

@@ -108,17 +108,17 @@ class ServedModel:
         Class maps of any size are filled up to the largest of a call: nobody is to get, or to wait
         for, what another's picture takes.
         """
-        outputs = self._loaded.signatures[signature].structured_outputs.values()
-        rows = all(
-            spec.shape.rank and spec.shape[0] is None
-            for spec in (*self.specs(signature).values(), *outputs)
-        )
-        return rows and self._has_fixed_rows(signature)
+        specs = [*self.specs(signature).values(), *self._outputs(signature)]
+        in_rows = all(spec.shape.rank and spec.shape[0] is None for spec in specs)
+        return in_rows and self._has_fixed_rows(signature)
 
     def _has_fixed_rows(self, signature):
-        """Whether all outputs are of the same shape whatever the inputs, but for the batch."""
-        outputs = self._loaded.signatures[signature].structured_outputs.values()
+        """Whether a row of each output has one shape, whatever the inputs are."""
+        outputs = self._outputs(signature)
         return all(spec.shape.rank and spec.shape[1:].is_fully_defined() for spec in outputs)
+
+    def _outputs(self, signature):
+        return self._loaded.signatures[signature].structured_outputs.values()
 
     def close(self, wait=False):
         """End its threads when they are done; `wait` for that."""

@@ -14,6 +14,8 @@ from blitznet.variables import variables_by_path
 
 _DECODED_AT_ONCE = 8
 _NO_CLASS = 255
+# Of an answer's class maps together: a tall picture and a wide one make large ones of both.
+_MOST_PIXELS = 2**27
 # Its header says 8 bits a pixel in byte 28.
 _PALETTE_BMP = r"(?s)BM\C{26}\x08\x00\C*"
 
@@ -30,7 +32,8 @@ class ServingFunctions:
 
     A network for pictures of any size sees them at their own, one after another, and answers
     `semantic_classes` `[N, H, W]`, H and W those of the largest: each class map lies at the upper
-    left, 255 beyond it, and `semantic_sizes` `[N, 2]` int32 are their heights and widths.
+    left, 255 beyond it, and `semantic_sizes` `[N, 2]` int32 are their heights and widths. More
+    than 2 ** 27 pixels together are an InvalidArgumentError.
 
     Attributes:
       from_bytes: `image_bytes`, string `[N]`: JPEG, PNG, GIF or BMP files of any sizes. A file
@@ -59,9 +62,7 @@ class ServingFunctions:
             if side is not None:
                 return answer(_some(read_pictures(image_bytes, side)))
             stored, sizes = read_own_sizes(image_bytes)
-            return one_by_one(
-                answer, stored, sizes, lambda each: tf.io.parse_tensor(each, tf.uint8)
-            )
+            return one_by_one(answer, stored, sizes, _restored)
 
         @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, "images")])
         def from_images(images):
@@ -82,6 +83,17 @@ def _some(pictures):
         return tf.identity(pictures)
 
 
+def _not_too_large(size, number):
+    """`size` itself; InvalidArgumentError when run where so many class maps of it are too much."""
+    pixels = tf.reduce_prod(tf.cast(size, tf.float32)) * tf.cast(number, tf.float32)
+    message = tf.strings.format(
+        "{} class maps, each filled up to {} pixels, are too large together: ask about fewer",
+        (number, size),
+    )
+    with tf.control_dependencies([tf.debugging.Assert(pixels <= _MOST_PIXELS, [message])]):
+        return tf.identity(size)
+
+
 def one_by_one(answer, pictures, sizes, restore=tf.identity):
     """The answer for pictures of any sizes, none of which changes another's.
 
@@ -94,12 +106,16 @@ def one_by_one(answer, pictures, sizes, restore=tf.identity):
     Returns:
       `semantic_classes` uint8 `[N, H, W]`, of the largest height and width, each filled up with
       255 behind its own part; `semantic_sizes`, which is `sizes`.
+
+    Raises:
+      tf.errors.InvalidArgumentError: there is no picture, or there are too many pixels.
     """
-    largest = tf.reduce_max(sizes, axis=0)
+    pictures = _some(pictures)
+    largest = _not_too_large(tf.reduce_max(sizes, axis=0), tf.shape(pictures)[0])
 
     def filled_up(picture):
-        picture = tf.ensure_shape(restore(picture), [None, None, 3])
-        classes = answer(at_side(picture[None], None))[keys.SEMANTIC_CLASSES][0]
+        images = at_side(restore(picture)[None], None)
+        classes = answer(images)[keys.SEMANTIC_CLASSES][0]
         beyond = largest - tf.shape(classes)
         padding = [[0, beyond[0]], [0, beyond[1]]]
         return tf.pad(classes, padding, constant_values=tf.constant(_NO_CLASS, tf.uint8))
@@ -107,7 +123,7 @@ def one_by_one(answer, pictures, sizes, restore=tf.identity):
     # At a time one picture has the processor, and its maps the memory.
     class_maps = tf.map_fn(
         filled_up,
-        _some(pictures),
+        pictures,
         parallel_iterations=1,
         fn_output_signature=tf.TensorSpec([None, None], tf.uint8),
     )
@@ -142,6 +158,11 @@ def read_own_sizes(image_bytes):
         lambda picture: (tf.io.serialize_tensor(picture), tf.shape(picture)[:2]),
         (tf.TensorSpec([], tf.string), tf.TensorSpec([2], tf.int32)),
     )
+
+
+def _restored(stored):
+    """A picture of `read_own_sizes`, uint8 `[H, W, 3]`."""
+    return tf.ensure_shape(tf.io.parse_tensor(stored, tf.uint8), [None, None, 3])
 
 
 def _read(image_bytes, make, specs):
