@@ -96,7 +96,9 @@ class InputConfig(DataConfig):
         "colours, zoom-out, crop and flip, or resizing alone",
         choices=("full", "none"),
     )
-    zoomout_prob: float = flag(0.5, "probability of the zoom-out", SHARE, "P")
+    zoomout_prob: float = flag(
+        0.5, "probability of the zoom-out, 0 for a classifier where it is not given", SHARE, "P"
+    )
     seed: int = flag(0, "seed of weights and input", COUNT, "N")
     data_service: str = flag(
         None,
@@ -496,8 +498,9 @@ def training_config(args):
         raise ValueError(f"--lr_decay must rise from step to step, got {training.optim.lr_decay}")
     _check_average(training.average, training.run.max_iterations)
     _check_step(training.step, training.devices, training.inputs.batch_size)
-    if training.model.image_size is None and (training.step.accumulate > 1 or training.step.xla):
-        raise ValueError("--accumulate and --xla need pictures of one size: give --image_size too")
+    _check_own_sizes(training)
+    if training.arch in choices.FCNS and training.devices.batch_norm == "sync":
+        raise ValueError("--batch_norm sync has no effect on FCNs, which have no batch norm")
     starts = ("imagenet_weights", "init_from", "random_trunk_init")
     given = [f"--{start}" for start in starts if getattr(training.run, start)]
     if len(given) > 1:
@@ -521,6 +524,8 @@ def _check_blitznet(model):
 
 
 def _check_tasks(tasks, inputs, optim):
+    if inputs.no_seg_gt and not tasks["segment"]:
+        raise ValueError("--no_seg_gt is of segmentation, which is not trained here")
     if inputs.no_seg_gt and not tasks["detect"]:
         raise ValueError("--no_seg_gt leaves nothing to learn without --detect")
     if not tasks["detect"] and optim.box_loss != OptimConfig.box_loss:
@@ -529,12 +534,23 @@ def _check_tasks(tasks, inputs, optim):
         raise ValueError("--pixel_loss is of segmentation, which is not trained here")
 
 
+def _check_own_sizes(training):
+    if training.model.image_size is not None:
+        return
+    if training.step.xla:
+        raise ValueError("--xla needs pictures of one size: give --image_size too")
+    if training.inputs.zoomout_prob != InputConfig.zoomout_prob:
+        raise ValueError("--zoomout_prob has no effect on pictures of their own sizes")
+
+
 def _check_biases(optim):
     if optim.bias_rate != 1 and optim.optimizer not in choices.LINEAR:
         raise ValueError(
             f"--bias_rate goes with --optimizer {_and(choices.LINEAR)}: {optim.optimizer} does "
             "not step in proportion to its gradients"
         )
+    if optim.momentum == 1:
+        raise ValueError("--momentum 1 never forgets a gradient: give less")
     if optim.momentum != OptimConfig.momentum and optim.optimizer not in choices.WITH_MOMENTUM:
         raise ValueError(f"--momentum is of --optimizer {_and(choices.WITH_MOMENTUM)}")
 

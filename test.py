@@ -9,7 +9,6 @@ import config
 import paths
 
 LINES = "1evaluations.txt"
-_SHOWN = 4
 
 
 def main(argv=None):
@@ -36,6 +35,7 @@ def run(args):
     """From parsed flags to tables, a JSON and a line for each checkpoint."""
     from blitznet import checkpoints, runs
     from blitznet.follow import wait_for_run
+    from tools import run_records
 
     settings = config.pick(config.EvaluationConfig, args)
     config.validate_evaluation(settings)
@@ -44,7 +44,7 @@ def run(args):
         wait_for_run(run_dir, settings.timeout)
     description = runs.read_flags(run_dir)
     tasks = config.tasks(args, description["model"])
-    info = open_records(args, settings, tasks, description)
+    info = run_records.evaluation_set(args, settings, tasks, description)
     evaluator = Evaluator(args, run_dir, description, tasks, info)
     if settings.batch_eval or settings.follow:
         evaluate_several(evaluator, run_dir, settings)
@@ -74,41 +74,6 @@ def evaluate_several(evaluator, run_dir, settings):
     series.finish()
 
 
-def open_records(args, settings, tasks, description):
-    """RecordsInfo of `--dataset` and `--split`, or `--eval_records`, of the run's classes."""
-    from datasets.records import check_class_labels
-
-    info = find_records(args, settings, tasks["segment"])
-    check_class_labels([info], tasks["classify"])
-    if list(info.class_names) != description["class_names"]:
-        raise ValueError(
-            f"{info.name} has {_brief(info.class_names)}; "
-            f"the run has {_brief(description['class_names'])}: evaluate it on records of these"
-        )
-    return info
-
-
-def _brief(names):
-    more = ", ..." if len(names) > _SHOWN else ""
-    return f"{len(names)} classes ({', '.join(names[:_SHOWN])}{more})"
-
-
-def find_records(args, settings, segment):
-    """RecordsInfo of the set that the flags name."""
-    from datasets import catalog, custom, records
-
-    if settings.dataset == catalog.CUSTOM:
-        return custom.open_one(settings.eval_records, settings.label_map)
-    root = paths.data_root(args.data_root)
-    folder = paths.records_dir(root, args.records)
-    candidates = catalog.evaluation_sets(settings.dataset, settings.split, segment)
-    present = [c for c in candidates if records.has_records(folder, c)]
-    wanted = (present or candidates)[0]
-    info = records.open_records(folder, wanted, root if args.data_root else None)
-    # The JSON of a set may be older than its field `split`.
-    return dataclasses.replace(info, split=wanted.split)
-
-
 class Evaluator:
     """Evaluates checkpoints of one run on one set of records.
 
@@ -132,6 +97,7 @@ class Evaluator:
         masks = info.images_with_masks and not self._settings.no_seg_gt
         if not (detect or tasks["classify"] or (tasks["segment"] and masks)):
             raise ValueError(f"{info.name} has no ground truth for what is to be evaluated")
+        self._check_sizes(description["model"])
         usual = config.EvaluationConfig.voc_iou_thresh
         if info.ap_rule == "coco" and self._settings.voc_iou_thresh != usual:
             raise ValueError(
@@ -139,6 +105,18 @@ class Evaluator:
             )
         if tasks["detect"] and not detect:
             print(f"{info.name} has masks alone: detection is left out", file=sys.stderr)
+
+    def _check_sizes(self, shape):
+        """ValueError for flags that the network's architecture or its pictures' sizes exclude."""
+        from blitznet.postprocess import stitch
+
+        if self._settings.shift_and_stitch:
+            stitch.score_grid(shape["arch"], shape["trunk"], shape.get("geometry"))
+        if shape["image_size"] is None and self._settings.strategy != "none":
+            raise ValueError(
+                f"--strategy {self._settings.strategy} divides batches, and this network sees "
+                "pictures at their own sizes one by one: leave it out"
+            )
 
     def _departures(self, tasks):
         """Words for the label: the flags that make other scores than their defaults would."""
@@ -148,6 +126,7 @@ class Evaluator:
         words = ["as-trained"] * settings.no_average + ["no_seg_gt"] * settings.no_seg_gt
         words += [settings.precision] * (settings.precision != "float32")
         words += ["stitched"] * settings.shift_and_stitch
+        words += [f"border{settings.border}"] * bool(settings.border)
         if tasks != archs.tasks(self._description["model"]):
             words += [name for name, chosen in tasks.items() if chosen]
         if not tasks["detect"]:
@@ -294,6 +273,8 @@ class Evaluator:
             "images": self._info.images,
             "precision": settings.precision,
         }
+        if settings.shift_and_stitch:
+            answer["upsampling"] = "shift-and-stitch"
         if self._tasks["detect"]:
             answer["ap_rule"] = rule
             if rule == "coco":

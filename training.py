@@ -37,14 +37,14 @@ def run(args):
     from tensorflow import keras
 
     from blitznet import archs, distribution, first_weights, runs
-    from tools import training_records
+    from tools import run_records
 
     settings = config.training_config(args)
     shape, tasks = settings.shape, archs.tasks(settings.shape)
     devices = distribution.start(settings.devices.strategy)
     tell_devices(settings.devices, devices)
     keras.utils.set_random_seed(settings.inputs.seed)
-    record_sets = training_records.open_records(args, settings.inputs, tasks)
+    record_sets = run_records.training_sets(args, settings.inputs, tasks)
     run_dir = paths.run_dir(paths.archive(args.archive), settings.run.run_name)
     flags = {**vars(args), **shape, **dataclasses.asdict(settings.average)}
     for name in config.foreign_flags(settings.arch):

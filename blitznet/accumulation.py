@@ -61,7 +61,9 @@ def _divide(tensor, parts):
     size, rest = divmod(tensor.shape[0], parts)
     if rest:
         raise ValueError(f"{parts} parts do not divide a batch of {tensor.shape[0]} pictures")
-    return tf.reshape(tensor, (parts, size, *tensor.shape[1:]))
+    # Of pictures of their own sizes, the graph does not know theirs.
+    divided = tf.reshape(tensor, tf.concat([[parts, size], tf.shape(tensor)[1:]], axis=0))
+    return tf.ensure_shape(divided, (parts, size, *tensor.shape[1:]))
 
 
 def _outputs(model, divided):
@@ -77,4 +79,9 @@ def _outputs(model, divided):
     for variable, value in zip(model.non_trainable_variables, statistics):
         variable.assign(value)
     size = divided.shape[0] * divided.shape[1]
-    return {name: tf.reshape(value, (size, *value.shape[2:])) for name, value in outputs.items()}
+
+    def joined(value):
+        flat = tf.reshape(value, tf.concat([[size], tf.shape(value)[2:]], axis=0))
+        return tf.ensure_shape(flat, (size, *value.shape[2:]))
+
+    return {name: joined(value) for name, value in outputs.items()}

@@ -81,6 +81,12 @@ def tasks(shape):
     return {task: task in present for task in (DETECT, SEGMENT, CLASSIFY)}
 
 
+def rescaled_layers(one, other):
+    """Beginnings of the names of layers whose input is scaled in one of two architectures."""
+    at_once = "fcn8s-atonce"
+    return ("score_pool",) if (one == at_once) != (other == at_once) else ()
+
+
 def num_classes(shape, class_names):
     """How many classes a network of this shape has, with the background where it has one."""
     return len(class_names) + get(shape).background

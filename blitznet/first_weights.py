@@ -2,6 +2,9 @@
 
 from blitznet import checkpoints, imagenet, runs
 
+# Of the weights of a trunk that was pre-trained alone, all but those of its classes are taken over.
+_ALONE = 0.9
+
 
 def load(model, description, folder, init_from=None, imagenet_weights=None, random=False):
     """Load what a run at step 0 starts from, and print what was taken over and what was not.
@@ -42,11 +45,14 @@ def _take_over(source, model, description):
     loaded, skipped = checkpoints.init_from(source, model, unfit)
     # A trunk that was pre-trained alone is most of its checkpoint, if not most of a detector.
     there = checkpoints.weights(source)
-    if len(loaded) < len(skipped) and len(loaded) < there / 2:
+    if len(loaded) < len(skipped) and len(loaded) < _ALONE * there:
         raise ValueError(
             f"only {len(loaded)} of {len(loaded) + len(skipped)} variables fit, of {there} in "
             f"{source}: is it of another --trunk?"
         )
     if unfit:
-        print(f"{source} is of other classes or another --class_loss: no class logits taken over")
+        print(
+            f"{source} is of other classes, another --class_loss or other scales: left out are "
+            f"layers {', '.join(unfit)}..."
+        )
     return loaded, skipped

@@ -126,8 +126,8 @@ def unfit_layers(checkpoint, description):
 
     Those of the classes, where they are of other classes; the class logits of detection, where
     they were trained with another loss: under the one their biases start at 0, under the other at
-    -log 99. None where no `flags.json` lies beside the checkpoint; raises as `read_flags` where it
-    is damaged.
+    -log 99; scores of maps that are scaled in one of both networks. None where no `flags.json`
+    lies beside the checkpoint; raises as `read_flags` where it is damaged.
     """
     folder = Path(checkpoint).parent
     if not (folder / FLAGS).is_file():
@@ -137,7 +137,9 @@ def unfit_layers(checkpoint, description):
     layers = archs.get(shape).class_layers
     if "class_names" in changed:
         return tuple(name for names in layers.values() for name in names)
-    return layers.get(archs.DETECT, ()) if "class_loss" in changed else ()
+    if "class_loss" in changed:
+        return layers.get(archs.DETECT, ())
+    return archs.rescaled_layers(*changed["arch"]) if "arch" in changed else ()
 
 
 def load(run_dir, step=None):

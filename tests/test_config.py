@@ -7,6 +7,7 @@ import pytest
 
 import config
 from helpers import run_python
+from tools.flags import network
 
 # Spec section 13: the original's flags and defaults, by the scripts that use them.
 MODEL = {
@@ -248,7 +249,13 @@ def test_an_average_has_the_settings_of_its_kind(flags, expected):
         (["--arch", "fcn8s", "--detect"], ["--detect", "--arch fcn8s"]),
         (["--arch", "fcn8s", "--trunk", "resnet50"], ["--trunk resnet50", "vgg16"]),
         (["--arch", "fcn8s", "--no_seg_gt"], ["--no_seg_gt", "--detect"]),
-        (["--arch", "fcn8s", "--accumulate", "2"], ["--accumulate", "--image_size"]),
+        (["--arch", "fcn8s", "--zoomout_prob", "0.2"], ["--zoomout_prob", "own sizes"]),
+        (["--arch", "classifier", "--no_seg_gt"], ["--no_seg_gt", "segmentation"]),
+        (["--optimizer", "momentum", "--momentum", "1"], ["--momentum 1"]),
+        (
+            ["--arch", "fcn8s", "--strategy", "mirrored", "--batch_norm", "sync"],
+            ["--batch_norm sync", "FCNs"],
+        ),
         (["--arch", "fcn8s", "--xla"], ["--xla", "--image_size"]),
         (["--arch", "classifier", "--trunk", "vgg16"], ["--trunk vgg16", "detnet59"]),
     ],
@@ -398,13 +405,21 @@ RELEASE = {"optimizer": "momentum", "momentum": 0.99, "batch_size": 1, "pixel_lo
 def test_presets_are_the_papers_and_the_releases_settings(preset, arch, trunk, expected, rate):
     args = training_args("--preset", preset, "--arch", arch, "--trunk", trunk)
     assert {name: getattr(args, name) for name in expected} == expected
-    assert args.learning_rate == args.warmup_lr == pytest.approx(rate)
+    assert args.learning_rate == args.warmup_lr == rate
     assert (args.weight_decay, args.bias_rate) == (5e-4, 2)
 
 
 def test_flags_that_are_given_win_over_a_preset():
     args = training_args("--batch_size", "4", "--arch", "fcn8s", "--preset", "fcn-release")
     assert (args.batch_size, args.momentum) == (4, 0.99)
+    args = training_args("--arch", "fcn8s", "--preset", "fcn-release", "--learning_rate", "1e-9")
+    assert args.learning_rate == args.warmup_lr == 1e-9, "the first step's rate too"
+
+
+def test_a_parser_without_a_flag_gets_no_default_for_it():
+    parser = network.NetworkParser()
+    network.add_arch_flag(parser)
+    assert vars(parser.parse_args(["--arch", "classifier"])) == {"arch": "classifier"}
 
 
 def test_a_preset_is_refused_for_another_architecture(capsys):

@@ -85,15 +85,16 @@ def test_a_finer_net_starts_from_the_coarser_one(tiny_data, coarse, tmp_path, ca
 
 def test_evaluation_answers_at_each_pictures_size_with_all_scores(tiny_data, coarse):
     assert evaluate(tiny_data, coarse, "f32", "--border", 3, "--save_first_n", 1) == 0
-    content = result(coarse / "f32", step=4)
+    # Under a name of its own: what was scored without borders is not done.
+    content = result(coarse / "f32", 4, "voc12-val-seg-border3")
     scores = content["scores"]
     names = ("pixel_accuracy", "mean_accuracy", "miou", "frequency_weighted_iou", "border_miou")
     assert all(0 <= scores[name] <= 1 for name in names)
     assert scores["border"] == 3 and "map" not in scores
     assert "ap_rule" not in content["protocol"]
-    mark = json.loads((coarse / "f32" / "best-voc12-val-seg.json").read_text())
+    mark = json.loads((coarse / "f32" / "best-voc12-val-seg-border3.json").read_text())
     assert (mark["by"], mark["score"]) == ("mIoU", scores["miou"])
-    folder = coarse / "f32" / "pictures-voc12-val-seg-4"
+    folder = coarse / "f32" / "pictures-voc12-val-seg-border3-4"
     assert len(list(folder.glob("*-classes.png"))) == 2
 
 
@@ -115,11 +116,30 @@ def test_shift_and_stitch_answers_for_every_pixel(tiny_data, tmp_path, size, mon
     assert content["scores"]["images"] == 2 and len(seen) == 1
 
 
-def test_shift_and_stitch_is_of_fcn32s(tiny_data, tmp_path, capsys):
+def test_shift_and_stitch_is_of_fcn32s(tiny_data, tmp_path, run_at, capsys):
     flags = ["--arch", "fcn16s", "--batch_size", 2, "--max_iterations", 1]
     assert train(tiny_data, tmp_path, "f16", *flags) == 0
     assert evaluate(tiny_data, tmp_path, "f16", "--shift_and_stitch") == 1
     assert "shift-and-stitch is for fcn32s" in capsys.readouterr().err
+    blitznet = run_at(10)
+    assert evaluate(tiny_data, blitznet.parent, "r", "--shift_and_stitch") == 1
+    assert "shift-and-stitch is for fcn32s" in capsys.readouterr().err
+
+
+def test_pictures_of_their_own_sizes_are_not_divided_over_devices(tiny_data, coarse, capsys):
+    assert evaluate(tiny_data, coarse, "f32", "--strategy", "mirrored") == 1
+    assert "--strategy mirrored divides batches" in capsys.readouterr().err
+
+
+def test_scores_of_scaled_maps_are_not_taken_over(tiny_data, tmp_path, capsys):
+    flags = ["--batch_size", 2, "--max_iterations", 1]
+    assert train(tiny_data, tmp_path, "once", "--arch", "fcn8s-atonce", *flags) == 0
+    source = tmp_path / "once" / "model.ckpt-1"
+    assert train(tiny_data, tmp_path, "f8", "--arch", "fcn8s", *flags, "--init_from", source) == 0
+    printed = capsys.readouterr().out
+    assert "left out are layers score_pool..." in printed
+    stay = [f"score_{pool}/{kind}" for pool in ("pool3", "pool4") for kind in ("bias", "kernel")]
+    assert f"values of their own stay in {', '.join(stay)}\n" in printed
 
 
 def test_the_release_trains_one_whole_picture_at_a_time(tiny_data, tmp_path):
@@ -130,6 +150,21 @@ def test_the_release_trains_one_whole_picture_at_a_time(tiny_data, tmp_path):
     flags = runs.read_flags(tmp_path / "r")["flags"]
     assert (flags["batch_size"], flags["pixel_loss"], flags["momentum"]) == (1, "sum", 0.99)
     assert "optimizer/momentum/momentum/conv1_1/kernel" in tensors(tmp_path / "r" / "model.ckpt-2")
+
+
+def test_a_batch_of_whole_pictures_in_parts_is_the_batch(tiny_data, tmp_path):
+    """The same losses and weights: there is no batch norm that would see the parts."""
+    flags = ["--arch", "fcn32s", "--batch_size", 4, "--max_iterations", 1, "--augmentation", "none"]
+    found = []
+    for name, parts in (("whole", 1), ("parts", 2)):
+        assert train(tiny_data, tmp_path, name, *flags, "--accumulate", parts) == 0
+        found.append(tensors(tmp_path / name / "model.ckpt-1"))
+    whole, parts = found
+    # Scores start at zero and get their gradients from what dropout leaves, which parts change.
+    assert whole.keys() == parts.keys()
+    np.testing.assert_allclose(
+        parts["net/score_fr/bias"], whole["net/score_fr/bias"], rtol=1e-4, atol=1e-7
+    )
 
 
 @pytest.mark.parametrize("trunk", ["vgg16", "alexnet"])

@@ -108,9 +108,10 @@ class NetworkParser(argparse.ArgumentParser):
     def parse_known_args(self, args=None, namespace=None):
         first, _ = super().parse_known_args(args)
         try:
-            usual = {**_usual(first.arch), **presets.usual(first)}
+            usual = {**_usual(first.arch), **presets.usual(first, self.get_default)}
         except ValueError as error:
             self.error(str(error))
+        usual = {name: value for name, value in usual.items() if name in first}
         before = {name: self.get_default(name) for name in usual}
         self.set_defaults(**usual)
         try:

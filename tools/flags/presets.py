@@ -9,7 +9,6 @@ _FCN = {
         "optimizer": "momentum",
         "momentum": 0.9,
         "batch_size": 20,
-        "learning_rate": 1e-4,
         "weight_decay": 5e-4,
         "bias_rate": 2.0,
         "pixel_loss": "mean",
@@ -18,23 +17,23 @@ _FCN = {
         "optimizer": "momentum",
         "momentum": 0.99,
         "batch_size": 1,
-        "learning_rate": 1e-10,
         "weight_decay": 5e-4,
         "bias_rate": 2.0,
         "pixel_loss": "sum",
     },
 }
 NAMES = tuple(_FCN)
-# Each finer net starts from the coarser one, at a hundredth of its rate.
-_STAGE = {"fcn32s": 1.0, "fcn8s-atonce": 1.0, "fcn16s": 1e-2, "fcn8s": 1e-4}
-_ALEXNET_RATE = 1e-3
+# Rates are powers of ten: AlexNet's by the paper is ten times VGG-16's, and each finer net, which
+# starts from the coarser one, has a hundredth of its rate.
+_EXPONENTS = {"fcn-paper": -4, "fcn-release": -10}
+_FINER = {"fcn32s": 0, "fcn8s-atonce": 0, "fcn16s": -2, "fcn8s": -4}
 
 
-def usual(args):
+def usual(args, default):
     """Defaults of other flags that `args.preset` stands for, dict name -> value; none without.
 
-    The rate is that of the net: AlexNet's by the paper is ten times VGG-16's, and each stage of
-    staged training has a hundredth of the one before. It holds from the first step on.
+    The rate holds from the first step on, one that is given too. `default`: name of a flag -> what
+    it is where it is not given.
 
     Raises:
       ValueError: the preset is of another architecture.
@@ -44,8 +43,9 @@ def usual(args):
         return {}
     if args.arch not in choices.FCNS:
         raise ValueError(f"--preset {name} goes with --arch {', '.join(choices.FCNS)}")
-    settings = dict(_FCN[name])
-    if name == "fcn-paper" and args.trunk == "alexnet":
-        settings["learning_rate"] = _ALEXNET_RATE
-    settings["learning_rate"] *= _STAGE[args.arch]
-    return {**settings, "warmup_lr": settings["learning_rate"]}
+    exponent = _EXPONENTS[name] + _FINER[args.arch]
+    exponent += name == "fcn-paper" and args.trunk == "alexnet"
+    rate = float(f"1e{exponent}")
+    given = args.learning_rate != default("learning_rate")
+    first = args.learning_rate if given else rate
+    return {**_FCN[name], "learning_rate": rate, "warmup_lr": first}
