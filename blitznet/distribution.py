@@ -54,8 +54,16 @@ def _replica_context():
     return context if context and context.num_replicas_in_sync > 1 else None
 
 
+def local_parts(batch):
+    """The parts of a batch that this worker's replicas hold, in order: dicts of plain tensors.
+
+    Pictures of their own sizes are padded to one size in each part alone.
+    """
+    return [dict(zip(batch, part)) for part in zip(*map(_local, batch.values()))]
+
+
 def local_batch(batch):
-    """The part of a batch that this worker's replicas hold, in order: dict of plain tensors."""
+    """All of `local_parts` as one, where they are of one size: dict of plain tensors."""
     return {name: tf.concat(_local(value), axis=0) for name, value in batch.items()}
 
 

@@ -183,8 +183,9 @@ def _check_finite(step, losses, scores, batch):
     values = {**losses, **scores}
     broken = [name for name, value in values.items() if not np.isfinite(value)]
     if broken:
-        files = distribution.local_batch(batch)[keys.FILENAME].numpy()
-        names = ", ".join(name.decode() for name in files)
+        # Names alone: pictures of two replicas may be of two sizes.
+        files = distribution.local_batch({keys.FILENAME: batch[keys.FILENAME]})
+        names = ", ".join(name.decode() for name in files[keys.FILENAME].numpy())
         raise NonFiniteLoss(
             f"step {step}: {', '.join(broken)} not finite ({values}); pictures here: {names}. "
             "A lower --learning_rate or a longer --warmup_step may help"

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from blitznet import keys, visualize
-from blitznet.distribution import local_batch
+from blitznet.distribution import local_parts
 
 _PICTURES = 4
 
@@ -29,13 +29,16 @@ class SummaryWriter:
 
     def pictures(self, report, predict, coder, class_names):
         """Predictions beside the targets, for the first pictures of the report's batch."""
-        batch = {name: value[:_PICTURES] for name, value in local_batch(report.batch).items()}
-        answer = predict(batch[keys.IMAGE])
-        panels = [
-            _panel(i, batch, answer, coder, class_names) for i in range(len(batch[keys.IMAGE]))
-        ]
+        panels = []
+        for part in local_parts(report.batch):
+            batch = {name: value[: _PICTURES - len(panels)] for name, value in part.items()}
+            answer = predict(batch[keys.IMAGE])
+            count = len(batch[keys.IMAGE])
+            panels += [_panel(i, batch, answer, coder, class_names) for i in range(count)]
+            if len(panels) == _PICTURES:
+                break
         with self._writer.as_default(step=report.step):
-            tf.summary.image("predictions", np.stack(panels), max_outputs=_PICTURES)
+            tf.summary.image("predictions", visualize.stacked(panels), max_outputs=_PICTURES)
         self._writer.flush()
 
 

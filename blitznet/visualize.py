@@ -142,6 +142,18 @@ def side_by_side(images, titles, gap=8):
     return _framed(np.hstack(panels[1:]), gap)
 
 
+def stacked(images):
+    """Pictures of any sizes as one array `[N, H, W, 3]`, of the largest height and width.
+
+    Smaller ones are continued with paper to the right and below.
+    """
+    height, width = (max(_checked(image).shape[axis] for image in images) for axis in (0, 1))
+    stack = np.full((len(images), height, width, 3), _PAPER, np.uint8)
+    for place, image in zip(stack, images):
+        place[: image.shape[0], : image.shape[1]] = image
+    return stack
+
+
 def name_classes(image, scores, class_names, label=None, count=5):
     """The picture beside the names of the `count` classes that score highest, best first.
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 
 from blitznet import addons
 
@@ -16,6 +17,13 @@ needs_addons = pytest.mark.skipif(
 without_addons = pytest.mark.skipif(
     bool(addons.package()), reason="for where tensorflow-addons is missing"
 )
+
+
+class OnReplicas(tf.distribute.DistributedValues):
+    """What the replicas of a worker hold, in order, without their devices."""
+
+    def __init__(self, *values):
+        self.values = values
 
 
 def run_python(*arguments, timeout=300):

@@ -17,6 +17,7 @@ from blitznet.imaging import legacy_resize
 from blitznet.losses.detection import detection_loss
 from blitznet.losses.segmentation import segmentation_loss
 from blitznet.postprocess.settings import DetectionSettings
+from helpers import OnReplicas
 
 PRIORS = np.array([[0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 0.5, 0.5]], np.float32)
 CLASSES, SIDE = 3, 4
@@ -150,6 +151,24 @@ def test_the_first_loss_that_is_not_finite_stops_with_term_step_and_pictures(bad
     with pytest.raises(engine.NonFiniteLoss, match=r"step 2: class not finite .*0\.jpg, 1\.jpg"):
         next(found)
     assert len(seen) == 2
+
+
+def test_a_loss_of_replicas_that_is_not_finite_names_the_pictures_of_all():
+    """Parts of a batch of pictures of their own sizes cannot be joined."""
+    batch = {
+        keys.IMAGE: OnReplicas(tf.zeros([2, 6, 8, 3]), tf.zeros([1, 8, 6, 3])),
+        keys.FILENAME: OnReplicas(tf.constant(["a.jpg", "b.jpg"]), tf.constant(["c.jpg"])),
+    }
+    steps = engine.train(
+        lambda batch: ({"class": tf.constant(math.nan)}, {}),
+        SimpleNamespace(learning_rate=tf.Variable(0.0)),
+        [batch],
+        lambda step: 0.1,
+        0,
+        1,
+    )
+    with pytest.raises(engine.NonFiniteLoss, match=r"pictures here: a\.jpg, b\.jpg, c\.jpg\."):
+        next(steps)
 
 
 def test_a_gradient_that_is_not_finite_stops_before_the_weights_are_saved():

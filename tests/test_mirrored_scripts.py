@@ -4,11 +4,12 @@ import functools
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from blitznet import checkpoints
 from helpers import run_python
-from tiny_run import training_flags
+from tiny_run import read_events, training_flags
 
 # Devices are divided before TensorFlow starts.
 TWO_DEVICES = """
@@ -16,7 +17,10 @@ import sys
 import tensorflow as tf
 (cpu,) = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-sys.path.insert(0, ".")
+sys.path[:0] = [".", "tests"]
+import pytest
+import toy_fcn
+toy_fcn.install(pytest.MonkeyPatch())
 import {script}
 sys.exit({script}.main(sys.argv[1:]))
 """
@@ -33,6 +37,21 @@ def test_training_takes_both_devices(tiny_data, tmp_path):
     )
     assert "mirrored: 2 replicas" in printed and "2 steps are done" in printed
     assert checkpoints.steps(tmp_path / "r") == [2]
+
+
+@pytest.mark.slow
+def test_devices_take_pictures_of_their_own_sizes(tiny_data, tmp_path):
+    """One lies and one stands in most batches: each device has a batch of its own size."""
+    where = ["--dataset", "voc12", "--data_root", tiny_data, "--archive", tmp_path]
+    run = ["--run_name", "r", *where, "--arch", "fcn32s", "--random_trunk_init"]
+    rhythm = ["--batch_size", "2", "--max_iterations", "4", "--save_every", "1"]
+    printed = run_on_two("training", *run, *rhythm)
+    assert "mirrored: 2 replicas" in printed and "4 steps are done" in printed
+    shown = read_events(tmp_path / "r")[1]["predictions"]
+    assert [step for step, _ in shown] == [1, 1, 2, 2, 3, 3, 4, 4]
+    # The lower panel of such a pair is on paper.
+    bottoms = [np.all(panel[-12:] == 255) for _, panel in shown]
+    assert any(one != two for one, two in zip(bottoms[::2], bottoms[1::2]))
 
 
 @pytest.mark.slow

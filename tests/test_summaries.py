@@ -8,6 +8,7 @@ from blitznet import keys
 from blitznet.coding import PriorCoder
 from blitznet.engine import StepReport
 from blitznet.summaries import SummaryWriter, target_boxes
+from helpers import OnReplicas
 from tiny_run import read_events
 
 PRIORS = np.array([[0.0, 0.0, 0.5, 0.5], [0.0, 0.1, 0.5, 0.5], [0.5, 0.5, 0.5, 0.5]], np.float32)
@@ -62,6 +63,37 @@ def test_pictures_show_targets_beside_predictions(tmp_path, detect, segment):
     assert step == 40
     left, right = panel[:, : panel.shape[1] // 2], panel[:, panel.shape[1] // 2 :]
     assert panel.dtype == np.uint8 and np.any(left != right)
+
+
+def masked(count, height, width, seed):
+    """A part of a batch: pictures and masks of their own size."""
+    random = np.random.default_rng(seed)
+    image = random.random((count, height, width, 3), np.float32)
+    mask = random.integers(0, 3, (count, height, width)).astype(np.uint8)
+    return {keys.IMAGE: tf.constant(image), keys.MASK: tf.constant(mask)}
+
+
+def segment(images):
+    """Another class for every tenth of brightness."""
+    classes = tf.cast(images[..., 0] * 10, tf.int32) % 3
+    return {keys.SEGMENTATION: tf.one_hot(classes, 3)}
+
+
+def panels(folder, content):
+    SummaryWriter(folder).pictures(report(content), segment, None, ("cat", "dog"))
+    return [panel for _, panel in read_events(folder)[1]["predictions"]]
+
+
+def test_the_first_pictures_of_parts_of_two_sizes_are_shown_on_paper(tmp_path):
+    one, two = masked(3, 40, 24, 1), masked(3, 32, 48, 2)
+    content = {name: OnReplicas(one[name], two[name]) for name in one}
+    found = panels(tmp_path / "both", content)
+    expected = panels(tmp_path / "one", one) + panels(tmp_path / "two", two)[:1]
+    assert len({panel.shape for panel in expected}) == 2 and len(found) == 4
+    for panel, alone in zip(found, expected):
+        height, width = alone.shape[:2]
+        np.testing.assert_array_equal(panel[:height, :width], alone)
+        assert np.all(panel[height:] == 255) and np.all(panel[:, width:] == 255)
 
 
 def test_targets_are_drawn_from_what_the_prior_boxes_encode():

@@ -15,6 +15,7 @@ from blitznet.visualize import (
     overlay_classes,
     palette_png,
     side_by_side,
+    stacked,
 )
 
 GREY = np.full((64, 64, 3), 120, np.uint8)
@@ -172,6 +173,13 @@ def test_side_by_side_enlarges_lower_pictures_without_new_colours():
     assert (row[4:24, 4:68] < 100).any(), "the title is written"
     with pytest.raises(ValueError, match="2 pictures and 1 titles"):
         side_by_side([GREY, low], ["one"])
+
+
+def test_pictures_of_two_sizes_are_stacked_on_white_paper():
+    tall, wide = np.full((3, 1, 3), 7, np.uint8), np.full((1, 2, 3), 9, np.uint8)
+    found = stacked([tall, wide])
+    assert found.dtype == np.uint8 and found.shape == (2, 3, 2, 3)
+    assert found[..., 0].tolist() == [[[7, 255]] * 3, [[9, 9], [255, 255], [255, 255]]]
 
 
 def test_contact_sheet_places_pictures_row_by_row():
