@@ -78,9 +78,10 @@ def _without_leading_ones(shape):
 def classifier_values(trunk, shapes, blobs):
     """The values of a trunk's variables from one of Caffe's own classifiers.
 
-    These are bvlc_alexnet and bvlc_reference_caffenet for "alexnet", and for "vgg16"
-    VGG_ILSVRC_16_layers, whose fc6 an FCN has, and its version of SSD, fc_reduced. Their mean
-    colour moves into the first layer's biases, as from keras.applications.
+    These are bvlc_reference_caffenet for "alexnet", and for "vgg16" VGG_ILSVRC_16_layers, whose
+    fc6 an FCN has, and its version of SSD, fc_reduced. Their mean colour moves into the first
+    layer's biases, as from keras.applications. bvlc_alexnet has the shapes of the first, but
+    normalises before it pools: its weights are a start, not the same classifier.
 
     Args:
       trunk: one of `CLASSIFIER_MEANS`.
