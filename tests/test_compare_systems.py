@@ -2,11 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
 
 import config
+from blitznet.opencv import cv2
 from tools import compare_systems
-from tools.compare_systems import SYSTEMS, System
+from tools.systems import SYSTEMS, System
 
 
 def words(output, name, scale=1.0):
@@ -45,14 +47,14 @@ def row(first, last, score="miou", **more):
 
 
 def test_a_result_counts_for_the_very_system_and_steps(tmp_path, monkeypatch):
-    monkeypatch.setitem(compare_systems.SYSTEMS, "toy", System("drawn", "--x4", 100))
+    monkeypatch.setitem(SYSTEMS, "toy", System("drawn", "--x4", 100))
     folder = tmp_path / "archive" / "toy"
     folder.mkdir(parents=True)
     content = {"system": repr(SYSTEMS["toy"]), **row(0.1, 0.2), "steps": 50}
     (folder / "system.json").write_text(json.dumps(content))
     assert compare_systems.result(tmp_path, "toy", 0.5) == content
     assert compare_systems.result(tmp_path, "toy", 1.0) is None
-    monkeypatch.setitem(compare_systems.SYSTEMS, "toy", System("drawn", "--x4", 100, margin=0.2))
+    monkeypatch.setitem(SYSTEMS, "toy", System("drawn", "--x4", 100, margin=0.2))
     assert compare_systems.result(tmp_path, "toy", 0.5) is None
     assert compare_systems.result(tmp_path, "other", 0.5) is None
 
@@ -78,6 +80,20 @@ def test_the_finer_net_has_to_be_finer_at_borders():
     ]
     rows["fcn8s"]["last"]["border_miou"] = 0.35
     assert compare_systems.failures(rows) == []
+
+
+def test_the_sheet_has_a_row_for_each_picture_and_a_column_for_each_system(tmp_path):
+    """Of the last checkpoint's pictures, without those for programs."""
+    for name, colour in (("fcn32s", 50), ("fcn8s", 200)):
+        for step, shade in ((9, 0), (10, colour)):
+            folder = tmp_path / "archive" / name / f"pictures-voc12-val-seg-{step}"
+            folder.mkdir(parents=True)
+            for file in ("a.png", "b.png", "a-classes.png", "a-true-classes.png"):
+                cv2.imwrite(str(folder / file), np.full((20, 30, 3), shade, np.uint8))
+    sheet = cv2.imread(str(compare_systems.draw_sheet(tmp_path, ("fcn32s", "fcn8s"))))
+    assert [np.sum(np.all(sheet == colour, axis=-1)) for colour in (50, 200)] == [1200, 1200]
+    left, right = (np.argwhere(np.all(sheet == colour, axis=-1)) for colour in (50, 200))
+    assert left[:, 1].max() < right[:, 1].min()
 
 
 def test_the_table_shows_first_and_last():

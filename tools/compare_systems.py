@@ -6,87 +6,20 @@ import shlex
 import shutil
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from tabulate import tabulate
 
+from blitznet.opencv import cv2
+from blitznet.visualize import contact_sheet
 from tools import quickstart
+from tools.systems import FINER_MARGIN, MARGIN, SYSTEMS
 
 BORDER = 5
-# The score that tells learning, and how far the end is above the start at least.
-MARGIN = 0.05
-# Of a net that starts as good as the coarser one is.
-FINER_MARGIN = 0.01
 RESULT = "system.json"
 _FINER_AT_BORDERS = (("fcn8s", "fcn32s"), ("voc-fcn8s", "voc-fcn32s"))
 _TRAIN, _VAL = 2000, 100
-
-
-@dataclass(frozen=True)
-class System:
-    """A training, scored after its first step and after its last.
-
-    Attributes:
-      data: "drawn", the quickstart's pictures, scored on held-out ones; "voc", the real pictures
-        of VOC 2012's Segmentation list train, scored on themselves; "classes", the drawn
-        classification set, scored on held-out ones.
-      flags: of training.py.
-      steps: of training.
-      start: the system whose last weights it begins with; random weights without.
-      margin: by how much its score is to rise.
-    """
-
-    data: str
-    flags: str
-    steps: int
-    start: str = None
-    margin: float = MARGIN
-
-
-_DRAWN = "--image_size 128 --batch_size 8"
-_VOC = "--image_size 192 --batch_size 4"
-_BLITZNET = "--trunk detnet59 --x4 --top_fm 128 --n_base_channels 32 --learning_rate 1e-3"
-_CLASSES = "--arch classifier --image_size 64 --batch_size 16 --learning_rate 1e-3"
-# VGG-16 of a quarter of the channels, for a small machine.
-_QUARTER = "--trunk vgg16_quarter --learning_rate"
-
-
-def _fcns(data, flags, prefix, steps, finer_steps):
-    """The FCNs on one kind of data: 32s, and from it 16s and 8s; 8s at once."""
-    first, finer = f"{flags} {_QUARTER} 5e-4", f"{flags} {_QUARTER} 3e-4"
-    return {
-        f"{prefix}fcn32s": System(data, f"--arch fcn32s {first}", steps),
-        f"{prefix}fcn16s": System(
-            data, f"--arch fcn16s {finer}", finer_steps, f"{prefix}fcn32s", FINER_MARGIN
-        ),
-        f"{prefix}fcn8s": System(
-            data, f"--arch fcn8s {finer}", finer_steps, f"{prefix}fcn16s", FINER_MARGIN
-        ),
-        f"{prefix}fcn8s-atonce": System(data, f"--arch fcn8s-atonce {first}", steps),
-    }
-
-
-SYSTEMS = {
-    "classifier-detnet59": System("classes", f"{_CLASSES} --trunk detnet59", 300),
-    "classifier-resnet50": System("classes", f"{_CLASSES} --trunk resnet50", 300),
-    "detnet59": System("drawn", f"{_DRAWN} {_BLITZNET}", 300),
-    "detnet59-pretrained": System(
-        "drawn", f"{_DRAWN} {_BLITZNET}", 300, start="classifier-detnet59"
-    ),
-    **_fcns("drawn", _DRAWN, "", 2000, 500),
-    "fcn32s-alexnet": System(
-        "drawn", f"--arch fcn32s {_DRAWN} --trunk alexnet --learning_rate 3e-4", 600
-    ),
-    "voc-detnet59": System("voc", f"{_VOC} {_BLITZNET}", 150),
-    **_fcns("voc", _VOC, "voc-", 600, 200),
-    "voc-fcn32s-alexnet": System(
-        "voc", f"--arch fcn32s {_VOC} --trunk alexnet --learning_rate 3e-4", 150
-    ),
-    "voc-fcn32s-vgg16": System(
-        "voc", f"--arch fcn32s {_VOC} --trunk vgg16 --learning_rate 1e-4", 80
-    ),
-}
+_ON_SHEET = 4
 
 
 def build_parser():
@@ -130,6 +63,9 @@ def main(argv=None):
         return status
     rows = {name: result(output, name, args.scale) for name in names}
     print("\n" + table(rows))
+    for fine, coarse in _FINER_AT_BORDERS:
+        if fine in rows and coarse in rows:
+            print(f"\n{coarse} and {fine}: {draw_sheet(output, (coarse, fine))}")
     failed = failures(rows)
     for text in failed:
         print(f"error: {text}", file=sys.stderr)
@@ -276,6 +212,21 @@ def failures(rows):
                     f"not by {FINER_MARGIN}"
                 )
     return found
+
+
+def draw_sheet(output, names):
+    """Path of a picture: ground truth and prediction of each system, a row for each picture."""
+    folders = [max((output / "archive" / name).glob("pictures-*"), key=_step) for name in names]
+    panels = [path.name for path in sorted(folders[0].glob("*.png"))]
+    panels = [name for name in panels if not name.endswith("-classes.png")][:_ON_SHEET]
+    pictures = [cv2.imread(str(folder / name)) for name in panels for folder in folders]
+    sheet = output / f"{'-'.join(names)}.png"
+    cv2.imwrite(str(sheet), contact_sheet(pictures, len(names)))
+    return sheet
+
+
+def _step(folder):
+    return int(folder.name.rsplit("-", 1)[1])
 
 
 def _border(row):
