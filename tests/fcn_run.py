@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from blitznet import checkpoints, runs
+from blitznet import checkpoints, keys, runs
+from tools import export_saved_model
 
 NAMES = ("cat", "dog", "cow")
 SIZES = [(48, 64), (33, 51), (1, 1), (7, 90)]
@@ -42,3 +43,15 @@ def blots(height, width, seed=0):
 
 
 PICTURES = [blots(*size, seed) for seed, size in enumerate(SIZES)]
+
+
+def class_map(model, picture):
+    """The best class of each pixel of a uint8 picture by a network of its size, `[H, W]`."""
+    outputs = model(picture[None] / np.float32(255), training=False)
+    return outputs[keys.SEGMENTATION].numpy()[0].argmax(axis=-1)
+
+
+def export(archive, output, *flags, run_name="r"):
+    """Exit code of the export of a run."""
+    arguments = ["--run_name", run_name, "--archive", archive, "--output", output, *flags]
+    return export_saved_model.main([str(argument) for argument in arguments])

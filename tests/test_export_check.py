@@ -111,3 +111,24 @@ def test_other_labels_are_told():
     check_labels(["background", "cat"], ("cat",))
     with pytest.raises(VerificationError, match="has the labels .'cat'"):
         check_labels(["cat"], ("cat",))
+
+
+def test_differences_between_answers_of_several_sizes():
+    """By hand: 6 + 2 pixels are the pictures', the rest fills up."""
+    classes = np.full((2, 2, 4), 255, np.uint8)
+    classes[0, :, :3] = 1
+    classes[1, :1, :2] = 2
+    answer = {
+        "semantic_classes": classes,
+        "semantic_sizes": np.array([[2, 3], [1, 2]], np.int32),
+    }
+    assert differences(answer, answer) == []
+    one_apart = classes.copy()
+    one_apart[1, 0, 1] = 3
+    found = {**answer, "semantic_classes": one_apart}
+    assert differences(answer, found, Limits(pixels=1 / 8)) == []
+    (told,) = differences(answer, found, Limits(pixels=0.12))
+    assert told == "semantic_classes differ in 12.5% of the pixels"
+    found = {**answer, "semantic_sizes": np.array([[2, 3], [2, 2]], np.int32)}
+    (told,) = differences(answer, found)
+    assert told == "semantic_sizes are [[2, 3], [2, 2]] instead of [[2, 3], [1, 2]]"
