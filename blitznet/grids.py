@@ -25,10 +25,6 @@ class Grid:
         stride = self.stride // factor
         return Grid(stride, self.offset - stride * (kernel - 1) / 2)
 
-    def cropped(self, cells):
-        """The grid of this map without its first `cells`."""
-        return Grid(self.stride, self.offset + self.stride * cells)
-
     def crop_to(self, other):
         """How many cells of this map lie before the first of `other`; negative for the reverse.
 

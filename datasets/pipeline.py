@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from typing import Union
 
 import tensorflow as tf
 
@@ -37,8 +38,8 @@ class TrainingInput:
       seed: everything random is a function of it and of the example's number.
     """
 
-    image_size: int
-    mask_side: int
+    image_size: Union[int, str]
+    mask_side: Union[int, str, None]
     coder: object
     batch_size: int
     augmentation: str = "full"
@@ -62,10 +63,13 @@ def training_dataset(record_sets, settings, start_step=0, replicas=1, worker=0, 
     Returns:
       tf.data of dicts: `image` `[B, S, S, 3]` in [0, 1] and `filename` `[B]`; with detection
       `prior_labels` `[B, P]` int32 and `prior_offsets` `[B, P, 4]`; with segmentation `mask`
-      `[B, F, F]` uint8; with classification `class_label` `[B]` int32.
+      `[B, F, F]` uint8; with classification `class_label` `[B]` int32. Of `OWN_SIZE` images are
+      `[B, H, W, 3]` and masks `[B, H, W]`, H and W the largest height and width of the B pictures.
 
     Raises:
       ValueError: the batch cannot be divided so.
+      tf.errors.InvalidArgumentError: with classification, a picture that comes up has no class, or
+        several; names it.
     """
     if settings.batch_size % replicas or replicas % workers:
         raise ValueError(
@@ -109,10 +113,10 @@ def evaluation_dataset(record_sets, image_size, batch_size):
     `image_size` None leaves pictures at their own sizes, one in a batch.
 
     Returns:
-      tf.data of dicts: `image` `[B, S, S, 3]` in [0, 1]; `encoded_image`, `encoded_mask`,
-      `filename`, `source_id` `[B]` strings; `has_mask`, `height`, `width` `[B]`; `boxes`
-      `[B, N, 4]`, `labels`, `difficult`, `is_crowd` and `area` `[B, N]`, padded with label 0 to
-      the batch's largest N.
+      tf.data of dicts: `image` `[B, S, S, 3]` in [0, 1], `[1, H, W, 3]` of their own sizes;
+      `encoded_image`, `encoded_mask`, `filename`, `source_id` `[B]` strings; `has_mask`, `height`,
+      `width`, `class_label` `[B]`; `boxes` `[B, N, 4]`, `labels`, `difficult`, `is_crowd` and
+      `area` `[B, N]`, padded with label 0 to the batch's largest N.
     """
     files = [file for records_info in record_sets for file in records_info.files]
 
@@ -217,8 +221,16 @@ def _targets(example, settings):
     if settings.mask_side:
         batch[keys.MASK] = example[keys.MASK]
     if settings.classify:
-        batch[keys.CLASS_LABEL] = example[keys.CLASS_LABEL]
+        batch[keys.CLASS_LABEL] = _class_label(example)
     if settings.coder:
         labels, offsets = settings.coder.encode(example[keys.BOXES], example[keys.LABELS])
         batch[keys.PRIOR_LABELS], batch[keys.PRIOR_OFFSETS] = labels, offsets
     return batch
+
+
+def _class_label(example):
+    """That of the picture, an error naming it where there is none."""
+    label, name = example[keys.CLASS_LABEL], example[keys.FILENAME]
+    advice = " needs one class as a whole: leave it out of the records, or encode it with its class"
+    with tf.control_dependencies([tf.debugging.Assert(label >= 0, [name + advice])]):
+        return tf.identity(label)

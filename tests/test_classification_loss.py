@@ -11,8 +11,8 @@ from helpers import run_python
 LN2 = np.log(2.0)
 
 
-def _loss(logits, labels, **options):
-    losses = classification_loss(tf.constant(logits, tf.float32), np.array(labels), **options)
+def _loss(logits, labels):
+    losses = classification_loss(tf.constant(logits, tf.float32), np.array(labels))
     assert losses.keys() == {keys.LOSS_CLASSIFICATION}
     return float(losses[keys.LOSS_CLASSIFICATION])
 
@@ -27,55 +27,39 @@ def test_the_mean_over_the_pictures_by_hand(dtype):
     assert _loss([LOGITS] * 3, labels) == pytest.approx((1 + 2 + 3) / 3 * LN2, rel=1e-6)
 
 
-def test_smoothing_spreads_its_share_over_all_classes():
-    # Of the even target: (1 + 2 + 3 + 3) / 4 halvings.
-    expected = 0.9 * 2 + 0.1 * 9 / 4
-    assert _loss([LOGITS], [1], label_smoothing=0.1) == pytest.approx(expected * LN2, rel=1e-6)
-
-
-@pytest.mark.parametrize("label_smoothing", [0.0, 0.1, 0.75])
-def test_it_is_the_cross_entropy_of_the_smoothed_target(label_smoothing):
+def test_it_is_the_cross_entropy_of_the_target():
     random = np.random.default_rng(0)
     logits = random.normal(0, 4, (6, 11)).astype(np.float32)
     labels = random.integers(0, 11, 6)
-    targets = np.eye(11)[labels] * (1 - label_smoothing) + label_smoothing / 11
+    targets = np.eye(11)[labels]
     wide = logits.astype(np.float64)
     logs = wide - np.log(np.exp(wide).sum(axis=1, keepdims=True))
     expected = -(targets * logs).sum(axis=1).mean()
-    found = _loss(logits, labels, label_smoothing=label_smoothing)
+    found = _loss(logits, labels)
     assert found == pytest.approx(expected, rel=1e-6)
 
     # The gradient of a picture's cross-entropy is its probabilities less its target.
     variable = tf.Variable(logits)
     with tf.GradientTape() as tape:
-        loss = classification_loss(variable, labels, label_smoothing)[keys.LOSS_CLASSIFICATION]
+        loss = classification_loss(variable, labels)[keys.LOSS_CLASSIFICATION]
     gradient = tape.gradient(loss, variable).numpy()
     np.testing.assert_allclose(gradient, (np.exp(logs) - targets) / 6, atol=1e-6)
 
 
-@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
-def test_huge_logits_are_exact(label_smoothing):
+def test_huge_logits_are_exact():
     # Sure and right, sure and wrong by 200.
-    found = _loss([[100, -100]] * 2, [0, 1], label_smoothing=label_smoothing)
-    expected = (1 - label_smoothing) * 100 + label_smoothing * 100
-    assert found == pytest.approx(expected, rel=1e-6)
+    found = _loss([[100, -100]] * 2, [0, 1])
+    assert found == pytest.approx((0 + 200) / 2, rel=1e-6)
 
 
-@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("label", [-1, 4])
-def test_a_label_that_is_no_class_is_not_passed_over(label, label_smoothing):
+def test_a_label_that_is_no_class_is_not_passed_over(label):
     """On the CPU an error; compiled by XLA, as on a GPU, a loss that training stops at."""
     with pytest.raises(tf.errors.InvalidArgumentError, match=f"label value of {label} "):
-        _loss([LOGITS], [label], label_smoothing=label_smoothing)
+        _loss([LOGITS], [label])
     compiled = tf.function(classification_loss, jit_compile=True)
-    loss = compiled(tf.constant([LOGITS], tf.float32), [label], label_smoothing)
+    loss = compiled(tf.constant([LOGITS], tf.float32), [label])
     assert np.isnan(loss[keys.LOSS_CLASSIFICATION])
-
-
-@pytest.mark.parametrize("label_smoothing", [-0.1, 1, 1.5])
-def test_impossible_smoothing_is_refused(label_smoothing):
-    with pytest.raises(ValueError, match=f"label_smoothing is {label_smoothing}: expected 0 to"):
-        _loss([LOGITS], [0], label_smoothing=label_smoothing)
 
 
 _TWO_DEVICES = """
@@ -93,9 +77,7 @@ strategy = distribution.start("mirrored").strategy
 halves = (slice(4), slice(4, 7))  # of other sizes: the mean is not that of the means
 
 def compute(logits, labels):
-    smooth = classification_loss(logits, labels, 0.1)["classification"]
-    return {"plain": classification_loss(logits, labels)["classification"], "smooth": smooth,
-            **monitor.class_counts(logits, labels)}
+    return {**classification_loss(logits, labels), **monitor.class_counts(logits, labels)}
 
 def part_of(tensor):
     return strategy.experimental_distribute_values_from_function(
@@ -115,7 +97,7 @@ print("same", *sorted(parts))
 @pytest.mark.slow
 def test_the_losses_and_counts_of_two_devices_add_up_to_those_of_one():
     printed = run_python("-c", _TWO_DEVICES)
-    assert printed.split()[-6:] == ["same", "classified", "in_top1", "in_top5", "plain", "smooth"]
+    assert printed.split()[-5:] == ["same", "classification", "classified", "in_top1", "in_top5"]
 
 
 def test_a_linear_classifier_learns_by_it():

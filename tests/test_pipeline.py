@@ -39,13 +39,15 @@ def _picture(index, crowd=None):
     }
 
 
-def _write(folder, name, *shards):
-    """RecordsInfo of shards, each a list of picture numbers."""
+def _write(folder, name, *shards, class_labels=None):
+    """RecordsInfo of shards, each a list of picture numbers; `class_labels` those of some."""
+    class_labels = class_labels or {}
     files = [str(folder / f"{name}-{i}.tfrecord") for i in range(len(shards))]
     for file, pictures in zip(files, shards):
         with tf.io.TFRecordWriter(file) as writer:
             for index in pictures:
-                writer.write(records.serialize(_picture(index)))
+                class_label = {keys.CLASS_LABEL: class_labels.get(index, -1)}
+                writer.write(records.serialize({**_picture(index), **class_label}))
     pictures = [index for shard in shards for index in shard]
     return records.RecordsInfo(
         name=name,
@@ -236,6 +238,23 @@ def test_a_task_that_is_off_has_no_targets(seven, changes, absent):
         keys.PRIOR_OFFSETS,
     }
     assert _batches([seven], 1, _settings(**changes))[0].keys() == everything - absent
+
+
+def test_of_classified_pictures_the_target_is_the_class_alone(tmp_path):
+    classes = {1: 5, 2: 0, 4: 3}
+    info = _write(tmp_path, "three", [1, 2, 4], class_labels=classes)
+    settings = _settings(mask_side=None, coder=None, classify=True)
+    for batch in _batches([info], 3, settings):
+        assert batch.keys() == {keys.IMAGE, keys.FILENAME, keys.CLASS_LABEL}
+        assert batch[keys.CLASS_LABEL].dtype == np.int32
+        assert batch[keys.CLASS_LABEL].tolist() == [classes[name] for name in _names([batch])]
+
+
+def test_a_picture_without_a_class_is_named(tmp_path):
+    info = _write(tmp_path, "three", [1, 2, 4], class_labels={1: 5, 4: 3})
+    with pytest.raises(tf.errors.InvalidArgumentError, match="2.jpg needs one class as a whole"):
+        _batches([info], 1, _settings(mask_side=None, coder=None, classify=True))
+    assert len(_batches([info], 1)) == 1
 
 
 def test_batches_have_static_shapes(seven):

@@ -46,14 +46,6 @@ class TopK:
         own = scores[label]
         self.counts[label, np.sum(scores > own) + np.sum(scores[:label] == own)] += 1
 
-    def merge(self, other):
-        """Adds the counts of another meter; ValueError if it has not as many classes."""
-        if self.num_classes != other.num_classes:
-            raise ValueError(
-                f"cannot merge: num_classes differ ({self.num_classes} and {other.num_classes})"
-            )
-        self.counts += other.counts
-
     @property
     def pictures(self):
         """Number of pictures counted; 0 means that no score can be computed."""
