@@ -106,6 +106,11 @@ def radam(w, g, state, rate, decay):
     return w - rate * np.sqrt(rectified) * mean / (np.sqrt(square) + 1e-8)
 
 
+def momentum(w, g, state, rate, decay):
+    state["v"] = 0.9 * state.get("v", 0.0) - rate * g
+    return w + state["v"]
+
+
 def nesterov(w, g, state, rate, decay):
     state["v"] = 0.9 * state.get("v", 0.0) - rate * g
     return w + 0.9 * state["v"] - rate * g
@@ -113,6 +118,7 @@ def nesterov(w, g, state, rate, decay):
 
 FORMULAS = {
     "adam": adam,
+    "momentum": momentum,
     "nesterov": nesterov,
     "adamw": adamw,
     "sgdw": sgdw,

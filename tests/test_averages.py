@@ -5,11 +5,12 @@ import pytest
 import tensorflow as tf
 
 import training
-from blitznet import checkpoints
+from blitznet import checkpoints, choices
 from blitznet.optim import Averaging, build_optimizer
 from blitznet.variables import variables_by_path
 from helpers import needs_addons
 from optimizer_run import (
+    BIAS,
     BOTH_STACKS,
     DECAY,
     KERNEL,
@@ -44,6 +45,32 @@ def test_mean_of_snapshots_equals_its_formula(start, period):
     assert_same(run(optimizer, model, gradients()), expected)
     assert_same([values(optimizer.averages)], [mean_of_snapshots(expected, start, period)])
     assert [optimizer.has_average(step) for step in (start - 1, start)] == [False, True]
+
+
+@pytest.mark.parametrize("name", choices.LINEAR)
+@pytest.mark.parametrize(
+    ("lookahead", "averaging"),
+    [
+        (False, Averaging("ema", decay=0.8)),
+        pytest.param(False, Averaging("swa", start=3, period=2), marks=needs_addons),
+        pytest.param(True, None, marks=needs_addons),
+        pytest.param(True, Averaging("ema", decay=0.8), marks=needs_addons),
+    ],
+)
+def test_within_the_wrappers_biases_step_at_a_rate_of_their_own(name, lookahead, averaging):
+    """As by twice the gradient: in every step, in the slow weights and in the average."""
+    model = network()
+    optimizer = build_optimizer(
+        name, model, lookahead=lookahead, averaging=averaging, bias_rate=2.0
+    )
+    doubled = [{**gradient, BIAS: 2 * gradient[BIAS]} for gradient in gradients()]
+    expected = by_formula(name, doubled, lookahead)
+    assert_same(run(optimizer, model, gradients()), expected)
+    if averaging:
+        average = moving_average(expected, 0.8)
+        if averaging.kind == "swa":
+            average = mean_of_snapshots(expected, 3, 2)
+        assert_same([values(optimizer.averages)], [average])
 
 
 def averaged_run(folder, **averaging):
