@@ -3,6 +3,7 @@
 import numpy as np
 
 from blitznet import checkpoints, keys, runs
+from random_weights import give_random_weights
 from tools import export_saved_model
 
 NAMES = ("cat", "dog", "cow")
@@ -17,23 +18,6 @@ def write(folder, arch="fcn8s", step=10, class_names=NAMES, **shape):
     runs.write_flags(folder, description)
     checkpoints.save(folder, step, model)
     return folder
-
-
-def give_random_weights(model, seed=0):
-    """Make all weights random: those of convolutions keep the size of what goes through them."""
-    random = np.random.default_rng(seed)
-    for layer in model.layers:
-        centred = layer.name.startswith("score_")
-        layer.set_weights([_random(random, each, centred) for each in layer.get_weights()])
-
-
-def _random(random, weights, centred):
-    if weights.ndim < 4:
-        # Biases start at 0, kernels that enlarge as bilinear ones.
-        return weights + random.normal(0, 0.1, weights.shape)
-    kernel = random.normal(0, np.sqrt(2 / np.prod(weights.shape[:-1])), weights.shape)
-    # What ReLU lets through is not below 0: of scores, the class of most weight would always win.
-    return kernel - centred * kernel.mean(axis=-2, keepdims=True)
 
 
 def blots(height, width, seed=0):

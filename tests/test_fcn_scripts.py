@@ -4,12 +4,23 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from PIL import Image
+from tensorflow import keras
 
+import fcn_run
 import test as evaluation_script
 import toy_fcn
 import training
-from blitznet import checkpoints, runs
+from blitznet import archs, checkpoints, keys, runs
+from blitznet.examples import decode_mask
+from blitznet.metrics import ConfusionMatrix
 from blitznet.postprocess import stitch
+from blitznet.postprocess.tiles import tiled_class_map
+from datasets.catalog import evaluation_sets
+from datasets.info import VOC
+from datasets.pipeline import evaluation_dataset
+from datasets.records import open_records
 from evaluated_run import result
 from tiny_run import tensors
 
@@ -98,22 +109,64 @@ def test_evaluation_answers_at_each_pictures_size_with_all_scores(tiny_data, coa
     assert len(list(folder.glob("*-classes.png"))) == 2
 
 
-@pytest.mark.parametrize("size", [[], ["--image_size", 40]])
-def test_shift_and_stitch_answers_for_every_pixel(tiny_data, tmp_path, size, monkeypatch):
-    """The network sees whole pictures, or squares, and its grid; `test_stitch.py` has the rest."""
-    flags = ["--arch", "fcn32s", "--batch_size", 2, "--max_iterations", 1]
-    assert train(tiny_data, tmp_path, "s", *flags, *size) == 0
-    seen = []
+def class_maps(run_dir, records, side):
+    """By picture of records: its mask, and the stitched answer of the run's weights at its size."""
+    model, _, description, _ = runs.load(run_dir)
+    network = archs.build({**description["model"], "image_size": None})
+    network.set_weights(model.get_weights())
 
-    def coarse(network, images, stride, offset):
-        assert (stride, offset) == (32, 15.5)
-        seen.append(images.shape)
-        return network(images)["segmentation"]
+    @tf.function(input_signature=[tf.TensorSpec((1, None, None, 3))])
+    def scores(image):
+        return stitch.stitched(network, image, 32, 15.5)
 
-    monkeypatch.setattr(stitch, "stitched", coarse)
-    assert evaluate(tiny_data, tmp_path, "s", "--shift_and_stitch") == 0
-    content = result(tmp_path / "s", 1, "voc12-val-seg-stitched")
-    assert content["scores"]["images"] == 2 and len(seen) == 1
+    found = {}
+    for batch in evaluation_dataset([records], side, 1).as_numpy_iterator():
+        example = {name: value[0] for name, value in batch.items()}
+        size = example[keys.HEIGHT], example[keys.WIDTH]
+        class_map = tiled_class_map(scores(batch[keys.IMAGE])[0], *size)
+        found[example[keys.FILENAME].decode()] = decode_mask(example), class_map
+    return found
+
+
+def let_every_class_win(run_dir, records, side):
+    """Save a run's random weights again, scores of all classes even, a little for background."""
+    model, _, description, step = runs.load(run_dir)
+    layer = model.get_layer("score_fr")
+    network = keras.Model(model.input, layer.output)
+    batches = evaluation_dataset([records], side, 1).as_numpy_iterator()
+    scores = [network(batch[keys.IMAGE]).numpy().reshape(-1, 21) for batch in batches]
+    mean, deviation = (of(np.concatenate(scores), axis=0) for of in (np.mean, np.std))
+    kernel, bias = layer.get_weights()
+    favour = 1.5 * (np.arange(21) == 0)
+    layer.set_weights([kernel / deviation, (bias - mean) / deviation + favour])
+    checkpoints.save(run_dir, step, model)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("side", [None, 40])
+def test_shift_and_stitch_answers_for_every_pixel(tiny_data, tmp_path, side):
+    """The network sees whole pictures, or squares, and more of them than without."""
+    shape = {"trunk": "vgg16", "geometry": "same", "image_size": side}
+    fcn_run.write(tmp_path / "s", "fcn32s", 1, VOC.class_names, **shape)
+    records = open_records(tiny_data / "records", evaluation_sets("voc12", "val", True)[0])
+    let_every_class_win(tmp_path / "s", records, side)
+    assert evaluate(tiny_data, tmp_path, "s", "--shift_and_stitch", "--save_first_n", 2) == 0
+    scores = result(tmp_path / "s", 1, "voc12-val-seg-stitched")["scores"]
+
+    confusion, pictures = ConfusionMatrix(21), class_maps(tmp_path / "s", records, side)
+    assert len(pictures) == scores["images"] == 2
+    for name, (mask, expected) in pictures.items():
+        confusion.add(mask, expected)
+        drawn = tmp_path / "s" / "pictures-voc12-val-seg-stitched-1" / f"{name[:-4]}-classes.png"
+        with Image.open(drawn) as image:
+            assert np.mean(np.asarray(image) == expected) > 0.999
+        assert len(np.unique(expected)) > 3
+    assert scores["pixel_accuracy"] == pytest.approx(confusion.pixel_accuracy(), abs=1e-3)
+    assert scores["miou"] == pytest.approx(confusion.mean_iou(), abs=1e-3)
+
+    assert evaluate(tiny_data, tmp_path, "s") == 0
+    coarse = result(tmp_path / "s", 1)["scores"]
+    assert abs(coarse["pixel_accuracy"] - scores["pixel_accuracy"]) > 4e-3
 
 
 def test_shift_and_stitch_is_of_fcn32s(tiny_data, tmp_path, run_at, capsys):

@@ -7,6 +7,7 @@ from tensorflow import keras
 import toy_fcn
 from blitznet.grids import GEOMETRIES, Grid
 from blitznet.models.fcn import build_fcn
+from random_weights import give_random_weights
 
 TRUNKS = {"vgg16": toy_fcn.VGG, "alexnet": toy_fcn.ALEXNET}
 
@@ -72,7 +73,7 @@ def test_a_mirrored_network_sees_a_mirrored_picture_where_the_grid_says(trunk, g
     grid, cells = TRUNKS[trunk].grids(GEOMETRIES[geometry])["fc7"], 3
     side = int(grid.stride * (cells - 1) + 2 * grid.offset + 1)
     model = build_fcn(4, trunk=trunk, geometry=geometry)
-    toy_fcn.give_random_weights(model)
+    give_random_weights(model)
     image = np.random.default_rng(1).random((1, side, side, 3), np.float32)
 
     def scores(pictures):

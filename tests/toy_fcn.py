@@ -11,6 +11,7 @@ from blitznet.layers import Conv
 from blitznet.models.fcn import build_fcn
 from blitznet.trunks.alexnet import alexnet_trunk
 from blitznet.trunks.vgg import fcn_vgg_trunk
+from random_weights import give_random_weights
 
 VGG = fcn_vgg_trunk(2)
 ALEXNET = alexnet_trunk(2)
@@ -41,17 +42,6 @@ def install(monkeypatch):
     monkeypatch.setitem(trunks.FCN_BUILDERS, "alexnet", f"{__name__}:ALEXNET")
 
 
-def give_random_weights(model, seed=0):
-    """Weights of convolutions that keep maps of one size through the network; biases too."""
-    random = np.random.default_rng(seed)
-    for layer in model.layers:
-        if not hasattr(layer, "filters"):
-            continue
-        shape = layer.kernel.shape
-        layer.kernel.assign(random.normal(0, np.sqrt(2 / np.prod(shape[:-1])), shape))
-        layer.bias.assign(random.normal(0, 0.1, layer.bias.shape))
-
-
 def pictures(*size, batch=2):
     return np.random.default_rng(11).random((batch, *size, 3), np.float32)
 
@@ -60,11 +50,6 @@ def trained(arch="fcn32s", trunk="vgg16", geometry="same", classes=4, **argument
     """A network whose weights are all random."""
     model = build_fcn(classes, trunk=trunk, arch=arch, geometry=geometry, **arguments)
     give_random_weights(model)
-    random = np.random.default_rng(3)
-    for layer in model.layers:
-        if layer.name.startswith("upscore") and layer.weights:
-            shape = layer.kernel.shape
-            layer.kernel.assign(np.asarray(layer.kernel) + random.normal(0, 0.1, shape))
     return model
 
 
