@@ -499,6 +499,11 @@ def training_config(args):
     _check_average(training.average, training.run.max_iterations)
     _check_step(training.step, training.devices, training.inputs.batch_size)
     _check_own_sizes(training)
+    if training.arch == "classifier" and training.inputs.dataset != catalog.CUSTOM:
+        raise ValueError(
+            "--arch classifier learns classes of whole pictures: --dataset custom "
+            "--train_records FILE.json, which python -m tools.encode_folder writes"
+        )
     if training.arch in choices.FCNS and training.devices.batch_norm == "sync":
         raise ValueError("--batch_norm sync has no effect on FCNs, which have no batch norm")
     starts = ("imagenet_weights", "init_from", "random_trunk_init")

@@ -97,7 +97,7 @@ class Evaluator:
         masks = info.images_with_masks and not self._settings.no_seg_gt
         if not (detect or tasks["classify"] or (tasks["segment"] and masks)):
             raise ValueError(f"{info.name} has no ground truth for what is to be evaluated")
-        self._check_sizes(description["model"])
+        self._check_flags(description["model"], tasks)
         usual = config.EvaluationConfig.voc_iou_thresh
         if info.ap_rule == "coco" and self._settings.voc_iou_thresh != usual:
             raise ValueError(
@@ -106,10 +106,12 @@ class Evaluator:
         if tasks["detect"] and not detect:
             print(f"{info.name} has masks alone: detection is left out", file=sys.stderr)
 
-    def _check_sizes(self, shape):
-        """ValueError for flags that the network's architecture or its pictures' sizes exclude."""
+    def _check_flags(self, shape, tasks):
+        """ValueError for flags that the network or its pictures' sizes exclude."""
         from blitznet.postprocess import stitch
 
+        if self._settings.border and not tasks["segment"]:
+            raise ValueError("--border is of segmentation, which is not evaluated here")
         if self._settings.shift_and_stitch:
             stitch.score_grid(shape["arch"], shape["trunk"], shape.get("geometry"))
         if shape["image_size"] is None and self._settings.strategy != "none":

@@ -1,9 +1,12 @@
 """The weights that a training begins with: a checkpoint's, ImageNet's or random ones."""
 
+import sys
+
 from blitznet import checkpoints, imagenet, runs
 
 # Of the weights of a trunk that was pre-trained alone, all but those of its classes are taken over.
 _ALONE = 0.9
+_FINER = ("fcn16s", "fcn8s")
 
 
 def load(model, description, folder, init_from=None, imagenet_weights=None, random=False):
@@ -19,6 +22,12 @@ def load(model, description, folder, init_from=None, imagenet_weights=None, rand
     Raises:
       OSError, ValueError: the weights are not there, or not of this network.
     """
+    if not init_from and description["model"].get("arch") in _FINER:
+        print(
+            f"warning: {description['model']['arch']} is to start from a coarser net, --init_from "
+            "PREFIX; fcn8s-atonce is made for starting without",
+            file=sys.stderr,
+        )
     if random:
         return
     if init_from:
@@ -41,6 +50,7 @@ def _take_over(source, model, description):
     Raises:
       ValueError: hardly any fit.
     """
+    runs.check_same_trunk(source, description)
     unfit = runs.unfit_layers(source, description)
     loaded, skipped = checkpoints.init_from(source, model, unfit)
     # A trunk that was pre-trained alone is most of its checkpoint, if not most of a detector.

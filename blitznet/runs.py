@@ -121,6 +121,17 @@ def make_coder(model, shape):
     return PriorCoder(priors, class_loss=shape["class_loss"])
 
 
+def check_same_trunk(checkpoint, description):
+    """ValueError where the `flags.json` beside a checkpoint, if any, names another trunk."""
+    folder = Path(checkpoint).parent
+    if not (folder / FLAGS).is_file():
+        return
+    shape = archs.full_shape(description["model"])
+    there, here = read_flags(folder)["model"]["trunk"], shape["trunk"]
+    if there != here:
+        raise ValueError(f"{checkpoint} is of --trunk {there}, this run of --trunk {here}")
+
+
 def unfit_layers(checkpoint, description):
     """Beginnings of the names of layers that a run should not take over from a checkpoint.
 

@@ -194,6 +194,7 @@ def test_settings_are_frozen_and_picked_by_name():
 
 
 EMA = ["--average_weights", "ema"]
+CLASSIFIER = ["--arch", "classifier", "--dataset", "custom", "--train_records", "x.json"]
 SWA = ["--average_weights", "swa", "--average_start"]
 
 
@@ -250,7 +251,8 @@ def test_an_average_has_the_settings_of_its_kind(flags, expected):
         (["--arch", "fcn8s", "--trunk", "resnet50"], ["--trunk resnet50", "vgg16"]),
         (["--arch", "fcn8s", "--no_seg_gt"], ["--no_seg_gt", "--detect"]),
         (["--arch", "fcn8s", "--zoomout_prob", "0.2"], ["--zoomout_prob", "own sizes"]),
-        (["--arch", "classifier", "--no_seg_gt"], ["--no_seg_gt", "segmentation"]),
+        ([*CLASSIFIER, "--no_seg_gt"], ["--no_seg_gt", "segmentation"]),
+        (["--arch", "classifier"], ["--dataset custom", "tools.encode_folder"]),
         (["--optimizer", "momentum", "--momentum", "1"], ["--momentum 1"]),
         (
             ["--arch", "fcn8s", "--strategy", "mirrored", "--batch_norm", "sync"],
@@ -373,7 +375,7 @@ def test_several_devices_take_what_one_does_not_and_one_what_they_do_not():
             {"image_size": 64, "trunk": "alexnet", "geometry": "same"},
         ),
         (
-            ["--arch", "classifier"],
+            ["--arch", *CLASSIFIER[1:]],
             {"image_size": 224, "trunk": "resnet50", "dilated_projection": "conv"},
         ),
     ],

@@ -172,11 +172,18 @@ def test_shift_and_stitch_answers_for_every_pixel(tiny_data, tmp_path, side):
 def test_shift_and_stitch_is_of_fcn32s(tiny_data, tmp_path, run_at, capsys):
     flags = ["--arch", "fcn16s", "--batch_size", 2, "--max_iterations", 1]
     assert train(tiny_data, tmp_path, "f16", *flags) == 0
+    assert "warning: fcn16s is to start from a coarser net" in capsys.readouterr().err
     assert evaluate(tiny_data, tmp_path, "f16", "--shift_and_stitch") == 1
     assert "shift-and-stitch is for fcn32s" in capsys.readouterr().err
     blitznet = run_at(10)
     assert evaluate(tiny_data, blitznet.parent, "r", "--shift_and_stitch") == 1
     assert "shift-and-stitch is for fcn32s" in capsys.readouterr().err
+
+
+def test_borders_are_of_segmentation(tiny_data, run_at, capsys):
+    archive = run_at(10).parent
+    assert evaluate(tiny_data, archive, "r", "--detect", "--border", 5) == 1
+    assert "--border is of segmentation" in capsys.readouterr().err
 
 
 def test_pictures_of_their_own_sizes_are_not_divided_over_devices(tiny_data, coarse, capsys):

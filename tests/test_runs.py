@@ -171,3 +171,12 @@ def test_a_classifier_has_no_background(tmp_path):
     model, coder = runs.build(runs.read_flags(tmp_path))
     assert tuple(model.output["class_logits"].shape) == (None, 2)
     assert coder is None
+
+
+def test_a_checkpoint_of_another_trunk_is_told(tmp_path):
+    checkpoint = tmp_path / "model.ckpt-5"
+    runs.check_same_trunk(checkpoint, description(trunk="detnet59"))  # nothing is known of it
+    write_older(tmp_path)
+    runs.check_same_trunk(checkpoint, description())
+    with pytest.raises(ValueError, match="model.ckpt-5 is of --trunk .*, this run of --trunk detn"):
+        runs.check_same_trunk(checkpoint, description(trunk="detnet59"))
