@@ -131,8 +131,8 @@ def steps_seen(monkeypatch, eagerly):
     """Filled by training: weights before, outputs, batch and losses of each step, as arrays."""
     seen, batch_losses = [], engine.batch_losses
 
-    def spy(model, outputs, batch, prior_loss):
-        losses = batch_losses(model, outputs, batch, prior_loss)
+    def spy(model, outputs, batch, *losses_of):
+        losses = batch_losses(model, outputs, batch, *losses_of)
         parts = (variables_by_path(model), outputs, batch, losses)
         seen.append(tuple({k: v.numpy() for k, v in part.items()} for part in parts))
         return losses

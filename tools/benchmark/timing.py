@@ -11,8 +11,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from blitznet import inference
-from blitznet.models.blitznet import build_model
+from blitznet import archs, inference
 from blitznet.progress import progress_bar
 from tools.benchmark import machine
 
@@ -63,7 +62,7 @@ def measure_network(model_arguments, batch_size, warmup, repeats, graph, precisi
 
 def random_model(model_arguments):
     """A network with random weights, none of which is 0 and would be left out of its graph."""
-    model = build_model(**model_arguments)
+    model = archs.build(model_arguments)
     for number, variable in enumerate(model.variables):
         if not np.any(variable):
             noise = tf.random.stateless_normal(variable.shape, (0, number), stddev=0.01)
