@@ -1,6 +1,8 @@
 """Names that arguments choose among; no TensorFlow, so that flags can be made of them."""
 
 FCNS = ("fcn32s", "fcn16s", "fcn8s", "fcn8s-atonce")
+# Those that are to start from the next coarser one.
+STAGED_FCNS = ("fcn16s", "fcn8s")
 ARCHS = ("blitznet", *FCNS, "classifier")
 GEOMETRIES = ("same", "reference")
 # How cross-entropy is taken together over the pixels of a batch.

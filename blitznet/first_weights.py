@@ -2,11 +2,10 @@
 
 import sys
 
-from blitznet import checkpoints, imagenet, runs
+from blitznet import checkpoints, choices, imagenet, runs
 
 # Of the weights of a trunk that was pre-trained alone, all but those of its classes are taken over.
 _ALONE = 0.9
-_FINER = ("fcn16s", "fcn8s")
 
 
 def load(model, description, folder, init_from=None, imagenet_weights=None, random=False):
@@ -22,7 +21,7 @@ def load(model, description, folder, init_from=None, imagenet_weights=None, rand
     Raises:
       OSError, ValueError: the weights are not there, or not of this network.
     """
-    if not init_from and description["model"].get("arch") in _FINER:
+    if not init_from and description["model"].get("arch") in choices.STAGED_FCNS:
         print(
             f"warning: {description['model']['arch']} is to start from a coarser net, --init_from "
             "PREFIX; fcn8s-atonce is made for starting without",
