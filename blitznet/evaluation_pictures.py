@@ -15,32 +15,30 @@ def draw(example, prediction, class_names):
     Of a picture that is classified: it under its class's name, beside the likeliest ones'.
     `class_names` as `Evaluation` has them.
     """
-    image = Image.open(io.BytesIO(example[keys.ENCODED_IMAGE])).convert("RGB")
-    truth = predicted = np.asarray(image)
+    image = np.asarray(Image.open(io.BytesIO(example[keys.ENCODED_IMAGE])).convert("RGB"))
     if keys.CLASS_LOGITS in prediction:
         probabilities = _softmax(prediction[keys.CLASS_LOGITS])
-        return visualize.name_classes(
-            truth, probabilities, class_names, int(example[keys.CLASS_LABEL])
-        )
-    classes = len(class_names) + 1
-    if example[keys.HAS_MASK]:
-        truth = visualize.overlay_classes(truth, decode_mask(example), classes)
-    if keys.SEMANTIC_CLASSES in prediction:
-        found = prediction[keys.SEMANTIC_CLASSES]
-        predicted = visualize.overlay_classes(predicted, found, classes)
+        label = int(example[keys.CLASS_LABEL])
+        return visualize.name_classes(image, probabilities, class_names, label)
     boxes, labels, crowd = without_padding(example, (keys.BOXES, keys.LABELS, keys.IS_CROWD))
+    mask = decode_mask(example) if example[keys.HAS_MASK] else None
     # A crowd is not to be found as one object.
-    truth = visualize.draw_detections(truth, boxes[~crowd], labels[~crowd], None, class_names)
-    if keys.DETECTION_BOXES in prediction:
-        sure = visualize.worth_drawing(prediction[keys.DETECTION_SCORES])
-        predicted = visualize.draw_detections(
-            predicted,
-            prediction[keys.DETECTION_BOXES][sure],
-            prediction[keys.DETECTION_CLASSES][sure],
-            prediction[keys.DETECTION_SCORES][sure],
-            class_names,
-        )
+    truth = visualize.draw(image, mask, boxes[~crowd], labels[~crowd], None, class_names)
+    predicted = visualize.draw(
+        image, prediction.get(keys.SEMANTIC_CLASSES), *sure_detections(prediction), class_names
+    )
     return visualize.side_by_side([truth, predicted], ["ground truth", "prediction"])
+
+
+def sure_detections(prediction):
+    """Boxes `[N, 4]`, class ids and scores that are worth drawing of one picture's answer, a dict
+    of arrays; none of a network that does not detect.
+    """
+    if keys.DETECTION_BOXES not in prediction:
+        return np.zeros((0, 4)), np.zeros(0, int), np.zeros(0)
+    sure = visualize.worth_drawing(prediction[keys.DETECTION_SCORES])
+    names = (keys.DETECTION_BOXES, keys.DETECTION_CLASSES, keys.DETECTION_SCORES)
+    return tuple(prediction[name][sure] for name in names)
 
 
 def pictures(example, prediction, class_names):

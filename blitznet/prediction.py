@@ -82,6 +82,8 @@ class Prediction:
     def draw(self, image, min_score=visualize.LEAST_SCORE, opacity=0.5):
         """The picture, uint8 RGB `[H, W, 3]`, under translucent classes and labelled boxes.
 
+        A class of pixels that no box names is named on its largest region.
+
         Args:
           image: the picture itself; `Predictor.stream` gives it beside the prediction.
           min_score: detections of a lower score are left out.
@@ -90,12 +92,15 @@ class Prediction:
         Raises:
           ValueError: a picture of another size or kind.
         """
-        if self.class_map is not None:
-            num_classes = len(self.class_names) + 1
-            image = visualize.overlay_classes(image, self.class_map, num_classes, opacity)
         shown = self.at_least(min_score)
-        return visualize.draw_detections(
-            image, shown.boxes, shown.classes, shown.scores, self.class_names
+        return visualize.draw(
+            image,
+            self.class_map,
+            shown.boxes,
+            shown.classes,
+            shown.scores,
+            self.class_names,
+            opacity,
         )
 
     def _pixels(self, box):

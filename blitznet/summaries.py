@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from blitznet import keys, visualize
 from blitznet.distribution import local_parts
+from blitznet.evaluation_pictures import sure_detections
 
 _PICTURES = 4
 
@@ -63,28 +64,21 @@ def write_scores(folder, step, scores):
 
 def _panel(i, batch, answer, coder, class_names):
     """Picture `i` twice, side by side: its targets, and what the network answers."""
-    if keys.CLASS_LABEL in batch:
-        return _labelled_panel(i, batch, answer, class_names)
     image = (batch[keys.IMAGE][i].numpy() * 255).round().astype(np.uint8)
-    truth = predicted = image
-    classes = len(class_names) + 1
+    if keys.CLASS_LABEL in batch:
+        scores = tf.nn.softmax(answer[keys.CLASS_LOGITS][i]).numpy()
+        label = int(batch[keys.CLASS_LABEL][i])
+        return visualize.name_classes(image, scores, class_names, label)
+    answer = {name: value[i].numpy() for name, value in answer.items()}
+    mask = found = None
     if keys.MASK in batch:
-        size = image.shape[:2]
-        truth = visualize.overlay_classes(truth, _grow(batch[keys.MASK][i].numpy(), size), classes)
-        found = tf.argmax(answer[keys.SEGMENTATION][i], axis=-1).numpy()
-        predicted = visualize.overlay_classes(predicted, _grow(found, size), classes)
+        mask = _grow(batch[keys.MASK][i].numpy(), image.shape[:2])
+        found = _grow(answer[keys.SEGMENTATION].argmax(axis=-1), image.shape[:2])
+    boxes, labels = np.zeros((0, 4)), np.zeros(0, int)
     if keys.PRIOR_LABELS in batch:
         boxes, labels = target_boxes(batch, i, coder)
-        truth = visualize.draw_detections(truth, boxes, labels, None, class_names)
-        scores = answer[keys.DETECTION_SCORES][i].numpy()
-        sure = visualize.worth_drawing(scores)
-        predicted = visualize.draw_detections(
-            predicted,
-            answer[keys.DETECTION_BOXES][i].numpy()[sure],
-            answer[keys.DETECTION_CLASSES][i].numpy()[sure],
-            scores[sure],
-            class_names,
-        )
+    truth = visualize.draw(image, mask, boxes, labels, None, class_names)
+    predicted = visualize.draw(image, found, *sure_detections(answer), class_names)
     return visualize.side_by_side([truth, predicted], ["ground truth", "prediction"])
 
 
@@ -96,14 +90,6 @@ def target_boxes(batch, i, coder):
     rows = np.column_stack([boxes[positive].round(3), labels[positive]])
     rows = np.unique(rows, axis=0)
     return rows[:, :4], rows[:, 4].astype(int)
-
-
-def _labelled_panel(i, batch, answer, class_names):
-    """Picture `i` under its class and the likeliest one."""
-    image = (batch[keys.IMAGE][i].numpy() * 255).round().astype(np.uint8)
-    truth = class_names[int(batch[keys.CLASS_LABEL][i])]
-    found = class_names[int(tf.argmax(answer[keys.CLASS_LOGITS][i]))]
-    return visualize.side_by_side([image, image], [truth, f"predicted: {found}"])
 
 
 def _grow(class_map, size):

@@ -17,6 +17,8 @@ MOST_BOXES = 20
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _TEXT_HEIGHT_AT_SCALE_1 = 22
 _LEAST_TEXT_PANEL = 200
+# Of a picture: smaller regions of a class are left without a name.
+_LEAST_REGION = 0.005
 _PAPER, _INK = (255, 255, 255), (32, 32, 32)
 _DARK_TEXT, _LIGHT_TEXT = (0, 0, 0), (255, 255, 255)
 
@@ -42,6 +44,16 @@ def worth_drawing(scores):
     of at least 0.3.
     """
     return np.flatnonzero(np.asarray(scores) >= LEAST_SCORE)[:MOST_BOXES]
+
+
+def draw(image, class_map, boxes, classes, scores, class_names, opacity=0.5):
+    """Picture under its class map, int `[H, W]` or None, and its boxes, as the functions below
+    draw them; a class of pixels that no box names is named on its largest region.
+    """
+    if class_map is not None:
+        image = overlay_classes(image, class_map, len(class_names) + 1, opacity)
+        image = name_regions(image, class_map, class_names, classes)
+    return draw_detections(image, boxes, classes, scores, class_names)
 
 
 def draw_detections(image, boxes, classes, scores, class_names):
@@ -107,6 +119,31 @@ def overlay_classes(image, class_map, num_classes, opacity=0.5):
     return canvas
 
 
+def name_regions(image, class_map, class_names, named=()):
+    """Picture with the name of each class upon its largest connected region.
+
+    class_map: int `[H, W]`, 0 and 255 as in `overlay_classes`. class_names: names of the classes
+    1..C-1. named: class ids to leave out, such as those of the boxes that are drawn. Classes
+    whose largest region has less than 1/200 of the picture's pixels get no name.
+    """
+    canvas, class_map = _checked(image).copy(), np.asarray(class_map)
+    colours = class_colours(len(class_names) + 1)
+    for c in np.setdiff1d(class_map, [0, IGNORED, *named]):
+        _, parts, stats, _ = cv2.connectedComponentsWithStats((class_map == c).astype(np.uint8))
+        areas = stats[1:, cv2.CC_STAT_AREA]
+        if areas.max() < _LEAST_REGION * class_map.size:
+            continue
+        largest = np.pad(parts == 1 + areas.argmax(), 1).astype(np.uint8)
+        # Farthest from the region's edge: a centre of mass may lie outside of it.
+        depth = cv2.distanceTransform(largest, cv2.DIST_L2, 5)[1:-1, 1:-1]
+        row, column = np.unravel_index(depth.argmax(), depth.shape)
+        text = class_names[c - 1]
+        scale, size = _label_size(text, canvas.shape)
+        place = np.clip([column, row] - size // 2, 0, np.maximum(canvas.shape[1::-1] - size, 0))
+        _draw_label(canvas, text, scale, (*place.tolist(), *size.tolist()), colours[c].tolist())
+    return canvas
+
+
 def palette_png(class_map):
     """PNG file (bytes) of a class map `[H, W]`, ids 0..255, with VOC's palette as VOC stores it."""
     class_map = np.asarray(class_map)
@@ -135,7 +172,7 @@ def side_by_side(images, titles, gap=8):
         width = max(1, round(_checked(image).shape[1] * height / len(image)))
         panel = np.full((bar + height, width, 3), _PAPER, np.uint8)
         panel[bar:] = image if len(image) == height else _resized(image, width, height)
-        scale = _scale_to_fit(title, 0.55 * bar, width)
+        scale = _scale_to_fit(title, 0.55 * bar, width - 4)
         base = round((bar + _TEXT_HEIGHT_AT_SCALE_1 * scale) / 2)
         cv2.putText(panel, title, (2, base), _FONT, scale, _INK, _thickness(scale), cv2.LINE_AA)
         panels += [np.full((bar + height, gap, 3), _PAPER, np.uint8), panel]
@@ -230,10 +267,7 @@ def _place_label(canvas, text, corners, taken):
     it, inside its bottom, farther off, and row by row down the box, on its left or right.
     """
     height, width = canvas.shape[:2]
-    scale = _scale_to_fit(text, np.clip(0.03 * min(height, width), 9, 40), 0.9 * width - 4)
-    (text_width, text_height), drop = cv2.getTextSize(text, _FONT, scale, _thickness(scale))
-    margin = _margin(text_height)
-    size = np.array([text_width + 2 * margin, text_height + drop // 2 + 2 * margin])
+    scale, size = _label_size(text, canvas.shape)
     left, top, right, bottom = corners
     above, below = top - size[1], bottom + 1
     rows = [above, top, below, below - size[1], above - size[1], below + size[1]]
@@ -243,6 +277,15 @@ def _place_label(canvas, text, corners, taken):
     covered = [sum(_common_area((*place, *size), bar) for bar in taken) for place in places]
     # The first of the best, so that a label stays above its box where it can.
     return scale, (*places[int(np.argmin(covered))].tolist(), *size.tolist())
+
+
+def _label_size(text, shape):
+    """Font scale, and width and height in pixels of the bar `[2]`, in a picture of this shape."""
+    height, width = shape[:2]
+    scale = _scale_to_fit(text, np.clip(0.03 * min(height, width), 9, 40), 0.9 * width - 4)
+    (text_width, text_height), drop = cv2.getTextSize(text, _FONT, scale, _thickness(scale))
+    margin = _margin(text_height)
+    return scale, np.array([text_width + 2 * margin, text_height + drop // 2 + 2 * margin])
 
 
 def _common_area(a, b):

@@ -10,8 +10,10 @@ from blitznet import visualize
 from blitznet.visualize import (
     class_colours,
     contact_sheet,
+    draw,
     draw_detections,
     name_classes,
+    name_regions,
     overlay_classes,
     palette_png,
     side_by_side,
@@ -146,6 +148,33 @@ def test_overlay_refuses_other_sizes_and_ids():
         overlay_classes(GREY, np.zeros((32, 64), int), 3)
     with pytest.raises(ValueError, match=r"class id 3 is outside 0..2"):
         overlay_classes(GREY, np.full((64, 64), 3), 3)
+
+
+def test_a_region_is_named_inside_itself_and_small_ones_are_not(filled):
+    """A ring: its centre of mass lies in the hole, its name where the ring is widest."""
+    picture, class_map = np.full((200, 200, 3), 120, np.uint8), np.zeros((200, 200), np.uint8)
+    class_map[20:180, 20:180] = 2
+    class_map[60:160, 40:140] = 0
+    class_map[190:, 190:] = 2
+    class_map[100:110, 80:90] = 1
+    named = name_regions(picture, class_map, NAMES)
+    ((left, top, right, bottom),) = filled
+    # The widest places are the corner of the upper and the right band, 40 pixels each.
+    assert 130 < (left + right) / 2 < 180 and 20 < (top + bottom) / 2 < 70
+    assert (named[top, left] == [0, 128, 0]).all() and (picture == 120).all()
+    np.testing.assert_array_equal(name_regions(picture, class_map, NAMES, named=[2]), picture)
+
+
+def test_regions_without_a_box_are_named_below_the_boxes():
+    class_map = np.zeros((64, 64), np.uint8)
+    class_map[:30], class_map[34:] = 1, 2
+    box = [[0.6, 0.1, 0.9, 0.9]]
+    below = name_regions(overlay_classes(GREY, class_map, 3), class_map, NAMES, named=[2])
+    expected = draw_detections(below, box, [2], [0.5], NAMES)
+    np.testing.assert_array_equal(draw(GREY, class_map, box, [2], [0.5], NAMES), expected)
+    np.testing.assert_array_equal(
+        draw(GREY, None, box, [2], [0.5], NAMES), draw_detections(GREY, box, [2], [0.5], NAMES)
+    )
 
 
 def test_palette_png_reads_back_as_ids_and_as_colours():
