@@ -4,7 +4,7 @@ import contextlib
 import io
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from blitznet import keys
 from blitznet.opencv import cv2
@@ -56,6 +56,8 @@ def _decoding(path, otherwise):
     """Make BadExample of PIL's errors."""
     try:
         yield
+    except UnidentifiedImageError:
+        raise BadExample(path, f"truncated or {otherwise}") from None
     except _PIL_ERRORS as error:
         raise BadExample(path, f"truncated or {otherwise} ({error})") from error
 

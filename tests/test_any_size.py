@@ -260,6 +260,6 @@ def test_the_command_lists_the_classes_of_pixels(server, tmp_path, capsys, class
     assert client.main([str(flag) for flag in flags]) == 0
     most = np.bincount(class_maps[1].ravel()).argmax()
     name = ("background", *fcn_run.NAMES)[most]
-    told = f"{path}: nothing detected; of the pixels {name} {(class_maps[1] == most).mean():.1%}"
+    told = f"{path}: no boxes; of the pixels {name} {(class_maps[1] == most).mean():.1%}"
     assert told in capsys.readouterr().out
     assert names(tmp_path / "out") == ["a.json", "a.png"]

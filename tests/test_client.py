@@ -100,7 +100,7 @@ def test_of_a_map_that_is_filled_up_the_pictures_part_is_taken():
         wide, narrow = client.Client(url, NAMES).predict([noise(2, 3), noise(2, 1)])
     assert wide.class_map.tolist() == [[1, 2, 2], [0, 1, 0]]
     assert narrow.class_map.tolist() == [[2], [1]]
-    assert client.table(narrow) == "nothing detected; of the pixels cat 50.0%, dog 50.0%"
+    assert client.table(narrow) == "no boxes; of the pixels cat 50.0%, dog 50.0%"
 
 
 @pytest.mark.parametrize(

@@ -247,7 +247,7 @@ def table(prediction):
     if not found:
         shares = prediction.class_shares() or {}
         pixels = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
-        return "nothing detected" + (f"; of the pixels {pixels}" if pixels else "")
+        return "no boxes" + (f"; of the pixels {pixels}" if pixels else "")
     rows = [(each["name"], each["score"], *map(round, each["pixels"])) for each in found]
     headers = ("class", "score", "left", "top", "right", "bottom")
     return f"{len(found)} found\n" + tabulate(rows, headers, floatfmt=".2f")

@@ -23,8 +23,8 @@ _HEADS = ("format", "precision", "MB", "scores", "boxes", "pixels", "NMS ms", "x
 _DIGITS = ("", "", ".1f", ".0e", ".0e", ".2%", ".1f", ".2f", ".1f", ".2f")
 _EXPLANATION = """\
 MB: of the export. scores, boxes: largest error against the network, without NMS. pixels: that get
-another class. ms: median of a call with one picture, with NMS and without; x: times as fast as the
-SavedModel, both called by turns."""
+another class. ms: median of a call with one picture, with NMS (where the network detects) and
+without; x: times as fast as the SavedModel, both called by turns."""
 
 
 def build_parser():
@@ -136,7 +136,9 @@ def compare(content, wanted, pictures, calls, scratch):
       calls: that are timed.
       scratch: an existing folder for the exports.
     """
-    forms = {"nms": content, "none": dataclasses.replace(content, postprocess="none")}
+    forms = {"none": dataclasses.replace(content, postprocess="none")}
+    if content.coder is not None:
+        forms["nms"] = content
     live = [arrays(forms["none"].functions.from_images(picture)) for picture in pictures]
     for name, form in forms.items():
         form.write("savedmodel", "float32", scratch / name)
@@ -153,8 +155,9 @@ def compare(content, wanted, pictures, calls, scratch):
 def row(forms, name, precision, pictures, live, calls, scratch):
     """What the table says of one variant.
 
-    `forms`: the network with NMS and without, whose SavedModels lie in `scratch`; `live`: what
-    the latter answers for each of `pictures`. Raises as `Content.write`, and RuntimeFailed.
+    `forms`: the network without NMS, and with it where it detects, whose SavedModels lie in
+    `scratch`; `live`: what the first answers for each of `pictures`. Raises as `Content.write`,
+    and RuntimeFailed.
     """
     floats = [np.float32(picture) for picture in pictures]
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
@@ -164,11 +167,14 @@ def row(forms, name, precision, pictures, live, calls, scratch):
         result = [
             name,
             precision,
-            megabytes(folders["nms"]),
+            megabytes(folders.get("nms", folders["none"])),
             *errors(name, folders, pictures, live),
         ]
-        for form in forms:
-            result += time_by_turns(name, folders[form], scratch / form, pictures[0], calls)
+        for form in ("nms", "none"):
+            times = (None, None)
+            if form in forms:
+                times = time_by_turns(name, folders[form], scratch / form, pictures[0], calls)
+            result += times
     return result
 
 
