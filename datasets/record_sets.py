@@ -209,15 +209,10 @@ class OwnVocSet(_VocLists):
 
 
 @dataclass(frozen=True)
-class OwnCocoSet:
-    """Pictures below the folder `images` with the user's own annotations in COCO's JSON."""
+class _OwnSet:
+    """The user's own pictures under a name of their own, which is that of the split too."""
 
     name: str
-    annotations: str
-    images: str
-    label_map: str = None
-    segmentation: bool = False
-    ap_rule = "coco"
     note = ""
 
     def __post_init__(self):
@@ -227,6 +222,17 @@ class OwnCocoSet:
     def split(self):
         """It has no other name."""
         return self.name
+
+
+@dataclass(frozen=True)
+class OwnCocoSet(_OwnSet):
+    """Pictures below the folder `images` with the user's own annotations in COCO's JSON."""
+
+    annotations: str
+    images: str
+    label_map: str = None
+    segmentation: bool = False
+    ap_rule = "coco"
 
     @property
     def image_list(self):
@@ -244,22 +250,12 @@ class OwnCocoSet:
 
 
 @dataclass(frozen=True)
-class OwnFolderSet:
+class OwnFolderSet(_OwnSet):
     """Pictures below the folder `root`, with a sub-folder for each class of pictures."""
 
-    name: str
     root: str
     label_map: str = None
     ap_rule = None
-    note = ""
-
-    def __post_init__(self):
-        _check_own_name(self.name)
-
-    @property
-    def split(self):
-        """It has no other name."""
-        return self.name
 
     @property
     def image_list(self):

@@ -20,6 +20,13 @@ def write(folder, arch="fcn8s", step=10, class_names=NAMES, **shape):
     return folder
 
 
+def write_archive(folder):
+    """The runs "r" (any size) and "fixed" (64 x 64), both of fcn8s; answers `folder`."""
+    write(folder / "r")
+    write(folder / "fixed", image_size=64)
+    return folder
+
+
 def blots(height, width, seed=0):
     """A picture of blots, uint8 RGB."""
     small = np.random.default_rng(seed).integers(0, 256, (-(-height // 8), -(-width // 8), 3))

@@ -21,11 +21,7 @@ def toys():
 
 @pytest.fixture(scope="module")
 def archive(toys, tmp_path_factory):
-    """Archive of the runs "r" (any size) and "fixed" (64 x 64), both of fcn8s."""
-    folder = tmp_path_factory.mktemp("archive")
-    fcn_run.write(folder / "r")
-    fcn_run.write(folder / "fixed", image_size=64)
-    return folder
+    return fcn_run.write_archive(tmp_path_factory.mktemp("archive"))
 
 
 @pytest.fixture(scope="module")
