@@ -7,6 +7,9 @@ import time
 
 import config
 import paths
+from tools.flags.fields import pick
+from tools.flags.network import tasks_of
+from tools.flags.settings import EvaluationConfig
 
 LINES = "1evaluations.txt"
 
@@ -37,13 +40,12 @@ def run(args):
     from blitznet.follow import wait_for_run
     from tools import run_records
 
-    settings = config.pick(config.EvaluationConfig, args)
-    config.validate_evaluation(settings)
+    settings = config.evaluation_config(args)
     run_dir = paths.run_dir(paths.archive(args.archive), settings.run_name)
     if settings.follow:
         wait_for_run(run_dir, settings.timeout)
     description = runs.read_flags(run_dir)
-    tasks = config.tasks(args, description["model"])
+    tasks = tasks_of(args, description["model"])
     info = run_records.evaluation_set(args, settings, tasks, description)
     evaluator = Evaluator(args, run_dir, description, tasks, info)
     if settings.batch_eval or settings.follow:
@@ -84,8 +86,8 @@ class Evaluator:
     def __init__(self, args, run_dir, description, tasks, info):
         from blitznet.postprocess.settings import DetectionSettings
 
-        self._settings = config.pick(config.EvaluationConfig, args)
-        self._detection = config.pick(DetectionSettings, args)
+        self._settings = pick(EvaluationConfig, args)
+        self._detection = pick(DetectionSettings, args)
         self._run_dir, self._info, self._description = run_dir, info, description
         self._model = self._refresh = self._predict = None
         self.label = "-".join([info.name, *self._departures(tasks)])
@@ -98,7 +100,7 @@ class Evaluator:
         if not (detect or tasks["classify"] or (tasks["segment"] and masks)):
             raise ValueError(f"{info.name} has no ground truth for what is to be evaluated")
         self._check_flags(description["model"], tasks)
-        usual = config.EvaluationConfig.voc_iou_thresh
+        usual = EvaluationConfig.voc_iou_thresh
         if info.ap_rule == "coco" and self._settings.voc_iou_thresh != usual:
             raise ValueError(
                 f"--voc_iou_thresh has no effect on {info.name}: COCO's rule has its own"
@@ -134,7 +136,7 @@ class Evaluator:
         if not tasks["detect"]:
             return words
         values = {"voc_iou_thresh": settings.voc_iou_thresh, **dataclasses.asdict(self._detection)}
-        usual = {"voc_iou_thresh": config.EvaluationConfig.voc_iou_thresh}
+        usual = {"voc_iou_thresh": EvaluationConfig.voc_iou_thresh}
         usual.update(dataclasses.asdict(type(self._detection)()))
         return words + [f"{name}{values[name]:g}" for name in values if values[name] != usual[name]]
 

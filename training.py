@@ -10,6 +10,8 @@ import zlib
 
 import config
 import paths
+from tools.flags.fields import pick
+from tools.flags.network import foreign_flags
 
 
 def main(argv=None):
@@ -47,7 +49,7 @@ def run(args):
     record_sets = run_records.training_sets(args, settings.inputs, tasks)
     run_dir = paths.run_dir(paths.archive(args.archive), settings.run.run_name)
     flags = {**vars(args), **shape, **dataclasses.asdict(settings.average)}
-    for name in config.foreign_flags(settings.arch):
+    for name in foreign_flags(settings.arch):
         del flags[name]
     description = runs.describe(shape, record_sets[0].class_names, flags)
     runs.check_same_network(run_dir, description)
@@ -253,7 +255,7 @@ def make_recorder(args, run_dir, devices, model, optimizer, coder, description):
     from blitznet.postprocess.settings import DetectionSettings
     from blitznet.recorder import Recorder
 
-    predict = engine.make_predict(model, coder, config.pick(DetectionSettings, args))
+    predict = engine.make_predict(model, coder, pick(DetectionSettings, args))
     return Recorder(
         run_dir=run_dir,
         devices=devices,

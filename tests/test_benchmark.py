@@ -7,12 +7,12 @@ import sys
 import pytest
 import tensorflow as tf
 
-import config
 from blitznet import build_model
 from blitznet.variables import variables_by_path
 from tiny_run import MODEL
 from tools.benchmark import network, timing
 from tools.benchmark.__main__ import build_parser, main
+from tools.flags.network import model_config
 
 FAST = ["network", *MODEL, "--repeats", "6", "--warmup", "1"]
 ENVIRONMENT = ["interpreter", "python", "tensorflow", "keras"]
@@ -155,7 +155,7 @@ def test_another_process_is_asked_to_measure_the_same(flags):
     parser = build_parser()
     args = parser.parse_args(["network", *flags, "--against", "python", "--json", "x"])
     again = parser.parse_args(["network", *network.measured_flags(args)])
-    assert config.model_config(again) == config.model_config(args)
+    assert model_config(again) == model_config(args)
     for name in ("num_classes", "batch_size", "repeats", "warmup"):
         assert getattr(again, name) == getattr(args, name)
     assert again.against is again.json is None

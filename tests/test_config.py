@@ -8,6 +8,9 @@ import pytest
 import config
 from helpers import run_python
 from tools.flags import network
+from tools.flags.fields import pick
+from tools.flags.network import NetworkConfig, model_config, tasks_of
+from tools.flags.settings import OptimConfig
 
 # Spec section 13: the original's flags and defaults, by the scripts that use them.
 MODEL = {
@@ -182,13 +185,13 @@ def test_an_impossible_value_is_refused_with_what_is_possible(flag, value, expec
     ],
 )
 def test_neither_task_given_means_both(flags, expected):
-    model = config.model_config(training_args(*flags))
+    model = model_config(training_args(*flags))
     assert (model.detect, model.segment) == expected
 
 
 def test_settings_are_frozen_and_picked_by_name():
-    optimisation = config.pick(config.OptimConfig, training_args("--lr_decay", "10", "20"))
-    assert optimisation == config.OptimConfig(lr_decay=(10, 20))
+    optimisation = pick(OptimConfig, training_args("--lr_decay", "10", "20"))
+    assert optimisation == OptimConfig(lr_decay=(10, 20))
     with pytest.raises(dataclasses.FrozenInstanceError):
         optimisation.learning_rate = 1.0
 
@@ -280,9 +283,8 @@ def test_flags_that_do_not_go_together_are_named(flags, named):
     ],
 )
 def test_evaluation_flags_that_do_not_go_together_are_named(flags, named):
-    settings = config.pick(config.EvaluationConfig, evaluation_args(*flags))
     with pytest.raises(ValueError, match=named):
-        config.validate_evaluation(settings)
+        config.evaluation_config(evaluation_args(*flags))
 
 
 RUN = {**MODEL, "detect": True, "segment": True, "num_classes": 21}
@@ -299,7 +301,7 @@ RUN = {**MODEL, "detect": True, "segment": True, "num_classes": 21}
     ],
 )
 def test_tasks_are_the_runs_or_those_of_them_that_are_named(flags, run, expected):
-    found = config.tasks(evaluation_args(*flags), {**RUN, **run})
+    found = tasks_of(evaluation_args(*flags), {**RUN, **run})
     assert found == {**expected, "classify": False}
 
 
@@ -313,7 +315,7 @@ def test_tasks_are_the_runs_or_those_of_them_that_are_named(flags, run, expected
 )
 def test_a_flag_that_contradicts_the_run_is_shown_with_both_values(flags, run, shown):
     with pytest.raises(ValueError, match=shown):
-        config.tasks(evaluation_args(*flags), {**RUN, **run})
+        tasks_of(evaluation_args(*flags), {**RUN, **run})
 
 
 @pytest.mark.parametrize("module", ["convert_checkpoint", "benchmark.__main__"])
@@ -325,8 +327,8 @@ def test_tools_whose_classes_are_of_softmax_do_not_ask(module):
         "convert_checkpoint": ["--checkpoint", "c", "--run_name", "r"],
         "benchmark.__main__": ["network"],
     }[module]
-    given = config.model_config(parser.parse_args([*flags, "--x4"]))
-    assert given == config.NetworkConfig(x4=True)
+    given = model_config(parser.parse_args([*flags, "--x4"]))
+    assert given == NetworkConfig(x4=True)
     with pytest.raises(SystemExit):
         parser.parse_args([*flags, "--class_loss", "focal"])
 

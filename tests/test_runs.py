@@ -9,6 +9,7 @@ import config
 from blitznet import checkpoints, runs
 from blitznet.label_map import read_label_map
 from blitznet.models.blitznet import source_sides
+from tools.flags.network import tasks_of
 
 SHAPE = {
     "arch": "blitznet",
@@ -127,11 +128,11 @@ def test_what_a_description_leaves_out_is_as_by_default(tmp_path):
 def test_an_older_run_is_evaluated_with_flags_that_it_did_not_know(tmp_path, flags):
     write_older(tmp_path)
     args = config.evaluation_parser().parse_args(["--run_name", "r", *flags])
-    tasks = config.tasks(args, runs.read_flags(tmp_path)["model"])
+    tasks = tasks_of(args, runs.read_flags(tmp_path)["model"])
     assert tasks == {"detect": True, "segment": True, "classify": False}
     args.class_loss = "focal"
     with pytest.raises(ValueError, match="--class_loss focal, but the run has softmax"):
-        config.tasks(args, runs.read_flags(tmp_path)["model"])
+        tasks_of(args, runs.read_flags(tmp_path)["model"])
 
 
 @pytest.mark.parametrize(("class_loss", "unfit"), [("softmax", ()), ("focal", ("confidence_",))])

@@ -15,6 +15,7 @@ from blitznet.archs import segmentation_side
 from blitznet.convert.tf1_blitznet import assign
 from blitznet.models.blitznet import source_sides
 from blitznet.variables import variables_by_path
+from tools.flags.network import model_config
 
 SOURCES = ("conv4_3", "fc7", "conv6_2", "conv7_2", "conv8_2", "conv9_2")
 
@@ -159,7 +160,7 @@ def test_what_the_original_has_not_is_refused_by_flags_and_by_the_model(flags, m
     with pytest.raises(ValueError, match=message):
         config.training_config(args)
     with pytest.raises(ValueError, match=message):
-        build_model(**dataclasses.asdict(config.model_config(args)))
+        build_model(**dataclasses.asdict(model_config(args)))
 
 
 def test_training_reaches_every_weight(small):

@@ -7,12 +7,14 @@ import signal
 import sys
 from pathlib import Path
 
-import config
 from blitznet import keys
 from blitznet.progress import progress_bar
 from blitznet.trunks import check_fits
 from datasets import catalog
 from datasets.info import BadExample
+from tools.flags.fields import number_in
+from tools.flags.network import ModelConfig
+from tools.flags.settings import InputConfig, PathConfig
 
 STRICT = 3
 _EXAMPLE = """\
@@ -44,9 +46,9 @@ def build_parser():
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     group = parser.add_argument_group("data, as for training.py")
-    _borrow(group, config.InputConfig, "dataset", "split", "train_records", "label_map")
-    _borrow(group, config.ModelConfig, "detect", "segment")
-    _borrow(group, config.PathConfig, "data_root", "records")
+    _borrow(group, InputConfig, "dataset", "split", "train_records", "label_map")
+    _borrow(group, ModelConfig, "detect", "segment")
+    _borrow(group, PathConfig, "data_root", "records")
     group = parser.add_argument_group("raw files in the place of records")
     add = group.add_argument
     add("--raw", action="store_true", help="those that the records of --dataset are made of")
@@ -54,7 +56,7 @@ def build_parser():
     add("--annotations", metavar="FILE", help="annotations of your own, a JSON of COCO's format")
     add("--images", metavar="DIR", help="folder of their pictures (default: that of the JSON)")
     group = parser.add_argument_group("network, for the size of boxes and the prior boxes")
-    _borrow(group, config.ModelConfig, "image_size", "trunk", "x4")
+    _borrow(group, ModelConfig, "image_size", "trunk", "x4")
     group = parser.add_argument_group("report")
     add = group.add_argument
     add(
@@ -67,7 +69,7 @@ def build_parser():
         "another JSON",
     )
     add("--output", metavar="DIR", help="gets report.txt, report.json, samples.png and wrong.png")
-    count = config.number_in(0, kind=int)
+    count = number_in(0, kind=int)
     add("--pictures", type=count, default=24, metavar="N", help="most on a sheet (default: 24)")
     add("--strict", action="store_true", help=f"exit code {STRICT} where something is wrong")
     return parser

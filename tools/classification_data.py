@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-import config
 from tools.drawn_set import put_in_place, stays
+from tools.flags.fields import number_in
 from tools.quickstart_scene import CLASS_NAMES, draw_object
 
 SPLITS = ("train", "val")
@@ -32,12 +32,12 @@ def build_parser():
         description="Draw a small classification set of shapes, a folder for each class.",
     )
     # One of each class at least, so that both splits have the same folders.
-    count = config.number_in(len(CLASS_NAMES), kind=int)
+    count = number_in(len(CLASS_NAMES), kind=int)
     add = parser.add_argument
     add("--output", metavar="DIR", required=True, help="gets the folders train and val")
     add("--train", type=count, default=1200, metavar="N", help="pictures to train on, of all kinds")
     add("--val", type=count, default=240, metavar="N", help="pictures held out")
-    add("--seed", type=config.number_in(0, kind=int), default=0, metavar="N", help="(default: 0)")
+    add("--seed", type=number_in(0, kind=int), default=0, metavar="N", help="(default: 0)")
     add("--overwrite", action="store_true", help="draw again, replacing a set drawn before")
     return parser
 

@@ -15,9 +15,10 @@ import paths
 from blitznet.export.formats import FORMATS, check_installed
 from tools.export_check import arrays, as_input, probe_pictures
 from tools.export_side import add_side_flag, of_one_side
+from tools.flags.fields import number_in
 from tools.runtimes import Runtime
 
-_COUNT = config.number_in(1, kind=int)
+_COUNT = number_in(1, kind=int)
 _WARMUP = 3
 _HEADS = ("format", "precision", "MB", "scores", "boxes", "pixels", "NMS ms", "x", "no NMS ms", "x")
 _DIGITS = ("", "", ".1f", ".0e", ".0e", ".2%", ".1f", ".2f", ".1f", ".2f")

@@ -12,7 +12,8 @@ from blitznet import choices
 from blitznet.label_map import read_label_map
 from datasets.coco import COCO
 from datasets.info import VOC
-from tools.flags.network import NetworkParser, add_arch_flag
+from tools.flags.fields import run_name
+from tools.flags.network import NetworkParser, add_arch_flag, add_model_flags, model_config
 
 
 def build_parser():
@@ -33,7 +34,7 @@ def build_parser():
     source.add_argument("--caffe", metavar="FILE", help=".caffemodel of an FCN")
     add(
         "--run_name",
-        type=config.run_name,
+        type=run_name,
         required=True,
         metavar="NAME",
         help="folder that the run gets; one without checkpoints",
@@ -51,7 +52,7 @@ def build_parser():
         default=argparse.SUPPRESS,
         help="of FCNs (default: reference, which the released ones were trained with)",
     )
-    config.add_model_flags(parser)
+    add_model_flags(parser)
     config.add_path_flags(parser)
     return parser
 
@@ -112,7 +113,7 @@ def network_shape(args):
         raise ValueError(f"{source} holds no {args.arch}: give --arch {' or '.join(archs)}")
     if args.caffe:
         args.geometry = getattr(args, "geometry", "reference")
-    return {"arch": args.arch, **dataclasses.asdict(config.model_config(args))}
+    return {"arch": args.arch, **dataclasses.asdict(model_config(args))}
 
 
 def read(checkpoint):

@@ -6,10 +6,10 @@ import signal
 import sys
 import threading
 
-import config
 from tools import listening
+from tools.flags.fields import address, number_in
 
-_PORT = config.number_in(0, 65535, int)
+_PORT = number_in(0, 65535, int)
 
 
 def build_parser():
@@ -38,7 +38,7 @@ def build_parser():
     )
     parser.add_argument(
         "--join",
-        type=config.address,
+        type=address,
         metavar="HOST:PORT",
         help="start no dispatcher, but work for the one there",
     )

@@ -7,7 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
-import config
+from tools.flags.fields import number_in
 from tools.network_flags import add_network_flags, load_predictor
 
 _EXAMPLE = """\
@@ -41,7 +41,7 @@ def build_parser():
     add("--output", required=True, metavar="DIR", help="a folder for what is made")
     add("--overwrite", action="store_true", help="replace files of an earlier run in DIR")
     add_network_flags(parser)
-    share, number = config.number_in(0, 1), config.number_in(1, kind=int)
+    share, number = number_in(0, 1), number_in(1, kind=int)
     add = parser.add_argument_group("what is shown").add_argument
     add(
         "--min_score",

@@ -16,8 +16,9 @@ from blitznet.export.formats import (
     check_precision,
 )
 from tools.export_side import add_side_flag, of_one_side
+from tools.flags.fields import number_in, pick
 
-_POSITIVE_INT = config.number_in(1, kind=int)
+_POSITIVE_INT = number_in(1, kind=int)
 
 
 def build_parser():
@@ -139,7 +140,7 @@ def export(args):
     if target.exists() and not args.overwrite:
         raise FileExistsError(f"{target} exists: --overwrite replaces it")
     class_names = tuple(description["class_names"])
-    settings = config.pick(DetectionSettings, args)
+    settings = pick(DetectionSettings, args)
     run = Content(model, description["model"], coder, settings, class_names, args.postprocess)
     content = run if args.format == "savedmodel" else of_one_side(run, args.side)
     info, calibration = read_pictures(args, content)

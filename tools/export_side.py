@@ -1,6 +1,6 @@
 """The pictures' size in exports that take one size alone, of runs that take any."""
 
-import config
+from tools.flags.fields import number_in
 
 _USUAL_SIDE = 500
 
@@ -9,7 +9,7 @@ def add_side_flag(parser):
     """`--side`, which `of_one_side` reads."""
     parser.add_argument(
         "--side",
-        type=config.number_in(32, kind=int),
+        type=number_in(32, kind=int),
         metavar="S",
         help="of a run that takes pictures of any size, in a format that takes one size alone: "
         f"the side of its square in pixels (default: {_USUAL_SIDE})",

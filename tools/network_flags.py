@@ -2,8 +2,10 @@
 
 import dataclasses
 
-import config
 import paths
+from tools.flags.fields import run_name
+from tools.flags.network import NetworkConfig
+from tools.flags.settings import CheckpointConfig, PathConfig
 
 
 def add_network_flags(parser):
@@ -11,14 +13,14 @@ def add_network_flags(parser):
     group = parser.add_argument_group("network", "a run, or what tools.export_saved_model wrote")
     source = group.add_mutually_exclusive_group(required=True)
     source.add_argument(
-        "--run_name", type=config.run_name, metavar="NAME", help="a run's folder in the archive"
+        "--run_name", type=run_name, metavar="NAME", help="a run's folder in the archive"
     )
     source.add_argument(
         "--saved_model", metavar="DIR", help="an export: DIR/STEP, or DIR for its newest version"
     )
     fields = {
-        **config.CheckpointConfig.__dataclass_fields__,
-        **config.PathConfig.__dataclass_fields__,
+        **CheckpointConfig.__dataclass_fields__,
+        **PathConfig.__dataclass_fields__,
     }
     for name in ("ckpt", "archive"):
         group.add_argument(f"--{name}", **fields[name].metadata)
@@ -35,8 +37,8 @@ def load_predictor(args):
 
 
 def refuse_model_flags(args):
-    """Raises ValueError where `--run` comes with flags of `config.add_model_flags`."""
-    fields = dataclasses.fields(config.NetworkConfig)
+    """Raises ValueError where `--run` comes with flags of `add_model_flags`."""
+    fields = dataclasses.fields(NetworkConfig)
     # A switch is off unless it is given, whatever the field's default.
     given = [f.name for f in fields if getattr(args, f.name) != (f.type is not bool and f.default)]
     if given:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import config
 import paths
+from tools.flags.fields import run_name
 
 _PREFIX = "loss/"
 
@@ -18,7 +19,7 @@ def build_parser():
         description="Draw a run's losses and learning rate, from its TensorBoard summaries.",
     )
     parser.add_argument(
-        "--run_name", type=config.run_name, required=True, metavar="NAME", help="the run's folder"
+        "--run_name", type=run_name, required=True, metavar="NAME", help="the run's folder"
     )
     parser.add_argument("--output", required=True, metavar="FILE", help="a PNG, SVG or PDF file")
     config.add_path_flags(parser)

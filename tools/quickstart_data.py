@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-import config
 import paths
 from blitznet.label_map import read_label_map, write_label_map
 from blitznet.opencv import cv2
 from blitznet.visualize import IGNORED, palette_png
 from tools.drawn_set import put_in_place, stays
+from tools.flags.fields import number_in
 from tools.quickstart_scene import CLASS_NAMES, bounding_box, draw_scene
 
 SPLITS = ("train", "val")
@@ -41,12 +41,12 @@ def build_parser():
         prog="python -m tools.quickstart_data",
         description="Draw a small data set of shapes in the VOC 2012 layout.",
     )
-    count = config.number_in(1, kind=int)
+    count = number_in(1, kind=int)
     add = parser.add_argument
     add("--data_root", metavar="DIR", help="gets VOCdevkit and label_map.pbtxt (default: data)")
     add("--train", type=count, default=400, metavar="N", help="pictures to train on")
     add("--val", type=count, default=80, metavar="N", help="pictures held out")
-    add("--seed", type=config.number_in(0, kind=int), default=0, metavar="N", help="(default: 0)")
+    add("--seed", type=number_in(0, kind=int), default=0, metavar="N", help="(default: 0)")
     add("--overwrite", action="store_true", help="draw again, replacing a set drawn before")
     return parser
 

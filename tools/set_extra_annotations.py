@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
-import config
 import paths
 from blitznet.progress import progress_bar
 from blitznet.visualize import palette_png
 from datasets import voc
 from datasets.info import VOC, BadExample
+from tools.flags.fields import number_in
 
 NAMES_FILE = paths.CHECKOUT / "datasets" / "data" / "train_aug.txt"
 FROM_SBD, FROM_VOC, THERE = "from SBD", "VOC's own", "there already"
@@ -53,7 +53,7 @@ def build_parser():
     add("--overwrite", action="store_true", help="write masks again that are there already")
     add(
         "--workers",
-        type=config.number_in(1, kind=int),
+        type=number_in(1, kind=int),
         metavar="N",
         default=os.cpu_count(),
         help="threads, each at one mask (default: one per core)",

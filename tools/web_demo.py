@@ -6,8 +6,8 @@ import os
 import sys
 import tempfile
 
-import config
 from tools import listening
+from tools.flags.fields import number_in
 from tools.network_flags import add_network_flags, load_predictor
 
 
@@ -29,14 +29,14 @@ def build_parser():
 
     group = parser.add_argument_group("page")
     add("--host", str, "127.0.0.1", "ADDRESS", "0.0.0.0 lets other machines in")
-    port = config.number_in(0, 65535, kind=int)
+    port = number_in(0, 65535, kind=int)
     add("--port", port, 7860, "N", "0 takes a free one and prints it")
     group.add_argument(
         "--samples",
         metavar="FOLDER",
         help="pictures to offer (default: drawn ones, if the classes are the quickstart's)",
     )
-    size = config.number_in(0, exclusive=True)
+    size = number_in(0, exclusive=True)
     add("--max_upload_mb", size, 20.0, "MB", "larger files are refused")
     return parser
 

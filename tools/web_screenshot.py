@@ -8,7 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
-import config
+from tools.flags.fields import number_in
 
 _SECONDS = 90  # until the page shows the picture
 _PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
@@ -31,7 +31,7 @@ def build_parser():
     )
     parser.add_argument("--picture", required=True, type=Path, metavar="FILE", help="to upload")
     parser.add_argument("--output", required=True, type=Path, metavar="PNG", help="to write")
-    pixels = config.number_in(100, 4000, kind=int)
+    pixels = number_in(100, 4000, kind=int)
     parser.add_argument(
         "--size",
         nargs=2,

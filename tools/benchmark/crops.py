@@ -5,11 +5,11 @@ import time
 import numpy as np
 from tabulate import tabulate
 
-import config
 from blitznet.grids import Geometry
 from blitznet.trunks import FCN_NAMES, get_fcn_trunk
 from tools.benchmark.flags import add_json_flag, add_number
 from tools.benchmark.report import environment_rows, spread, write_json
+from tools.flags.fields import number_in
 
 # The classifier's own picture, and its padding, by which such a picture has one cell.
 _AS_CLASSIFIER = {"alexnet": (227, Geometry(0, False))}
@@ -32,7 +32,7 @@ def add_command(commands):
     parser.add_argument(
         "--trunk", choices=FCN_NAMES, default="alexnet", help="(default: %(default)s)"
     )
-    add_number(parser, "--num_classes", 1000, "classes", config.number_in(2, kind=int))
+    add_number(parser, "--num_classes", 1000, "classes", number_in(2, kind=int))
     add_number(parser, "--image_size", 500, "side of the picture, pixels")
     add_number(parser, "--batch_size", 50, "crops of a call")
     add_number(parser, "--repeats", 10, "turns that count")

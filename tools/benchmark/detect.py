@@ -6,9 +6,9 @@ import time
 import numpy as np
 from tabulate import tabulate
 
-import config
 from tools.benchmark.flags import add_graph_flags, add_json_flag, add_number, add_run_flag
 from tools.benchmark.report import environment_rows, network_text, spread, write_json
+from tools.flags.network import add_model_flags, model_config
 from tools.network_flags import refuse_model_flags
 
 _PARTS = {"network": "network", "nms": "decoding and NMS", "class_maps": "class maps"}
@@ -34,7 +34,7 @@ def add_command(commands):
     add_number(parser, "--warmup", 5, "calls before, which do not count")
     add_json_flag(parser, "the figures and every call's time")
     add_graph_flags(parser)
-    config.add_model_flags(parser)
+    add_model_flags(parser)
 
 
 def detect(args):
@@ -60,7 +60,7 @@ def _network(args):
         refuse_model_flags(args)
         model, coder, description, _ = runs.load(args.run)
         return model, coder, description["model"]
-    shape = archs.full_shape(dataclasses.asdict(config.model_config(args)))
+    shape = archs.full_shape(dataclasses.asdict(model_config(args)))
     model = timing.random_model(shape)
     return model, runs.make_coder(model, shape) if shape["detect"] else None, shape
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
-import config
 from tools.benchmark.flags import add_json_flag, add_number, add_run_flag
 from tools.benchmark.report import environment_rows, network_text, rates, write_json
+from tools.flags.network import add_model_flags, model_config
 from tools.network_flags import refuse_model_flags
 
 
@@ -33,7 +33,7 @@ def add_command(commands):
     add_number(parser, "--copies", 2, "times that each turn goes through the set")
     add_number(parser, "--rounds", 5, "turns that count, after one that does not")
     add_json_flag(parser, "the figures and every turn's time")
-    config.add_model_flags(parser)
+    add_model_flags(parser)
 
 
 def evaluate(args):
@@ -71,7 +71,7 @@ class Turns:
             self.shape = description["model"]
             _check_classes(args, description["class_names"], self._info.class_names)
         else:
-            flags = vars(config.model_config(args))
+            flags = vars(model_config(args))
             self.shape = {"num_classes": len(self._info.class_names) + 1, **flags}
             self._model, coder = runs.build({"model": self.shape})
         network, _ = inference.build(self._model, self.shape)

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import config
 from blitznet import choices
+from tools.flags.fields import number_in
 
-COUNT = config.number_in(1, kind=int)
+COUNT = number_in(1, kind=int)
 # Of the network's forward pass: the trained graph itself, `inference.build`'s, and the same with
 # constants for weights.
 GRAPHS = ("trained", "inference", "constants")
@@ -28,7 +28,7 @@ def add_number(parser, flag, default, help, kind=COUNT, metavar="N"):
 
 def add_classes_flag(parser):
     """`--num_classes`."""
-    classes = config.number_in(2, kind=int)
+    classes = number_in(2, kind=int)
     add_number(parser, "--num_classes", 21, "classes with the background", classes)
 
 

@@ -7,9 +7,10 @@ import time
 import numpy as np
 from tabulate import tabulate
 
-import config
 from tools.benchmark.flags import add_json_flag, add_number
 from tools.benchmark.report import environment_rows, ms_figures, ms_rows, shape_text, write_json
+from tools.flags.network import add_model_flags, model_config
+from tools.flags.settings import InputConfig
 
 # Those that are decoded again and again: enough to be like the others.
 _PICTURES = 512
@@ -36,9 +37,9 @@ def add_command(commands):
     add_json_flag(parser, "the figures and every batch's time")
     parser.add_argument(
         "--augmentation",
-        **config.InputConfig.__dataclass_fields__["augmentation"].metadata,
+        **InputConfig.__dataclass_fields__["augmentation"].metadata,
     )
-    config.add_model_flags(parser)
+    add_model_flags(parser)
 
 
 def measure_input(args):
@@ -51,7 +52,7 @@ def measure_input(args):
     from tools.benchmark import timing
 
     record_sets = custom.open_custom(args.records)
-    shape = dataclasses.asdict(config.model_config(args))
+    shape = dataclasses.asdict(model_config(args))
     batches = training_batches(record_sets, shape, args)
     decoding = bare_decoding(record_sets, args.batch_size)
     rounds = [

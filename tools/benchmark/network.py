@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
-import config
 import paths
 from tools.benchmark.flags import add_classes_flag, add_graph_flags, add_json_flag, add_number
 from tools.benchmark.report import (
@@ -23,6 +22,7 @@ from tools.benchmark.report import (
     network_text,
     write_json,
 )
+from tools.flags.network import NetworkConfig, add_model_flags, model_config
 
 _PREPARE = "`make setup-addons` makes .venv-addons/bin/python, with TensorFlow 2.15"
 _MEASURED_FLAGS = ("num_classes", "batch_size", "repeats", "warmup", "graph", "precision")
@@ -55,7 +55,7 @@ def add_command(commands):
     )
     add_number(parser, "--rounds", 3, "with --against: rounds of each interpreter")
     add_graph_flags(parser)
-    config.add_model_flags(parser)
+    add_model_flags(parser)
 
 
 def network(args):
@@ -67,7 +67,7 @@ def network(args):
     else:
         from tools.benchmark import timing
 
-        shape = dataclasses.asdict(config.model_config(args))
+        shape = dataclasses.asdict(model_config(args))
         result = timing.measure_network(
             {"num_classes": args.num_classes, **shape},
             args.batch_size,
@@ -159,7 +159,7 @@ def comparison_table(result):
 def measured_flags(args):
     """The flags that make another process measure the same as `args`."""
     flags = []
-    for name in (*_MEASURED_FLAGS, *(f.name for f in dataclasses.fields(config.NetworkConfig))):
+    for name in (*_MEASURED_FLAGS, *(f.name for f in dataclasses.fields(NetworkConfig))):
         value = getattr(args, name)
         if value is True:
             flags.append(f"--{name}")

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
-import config
 from tools.benchmark import answers
 from tools.benchmark.flags import add_json_flag, add_number
 from tools.benchmark.report import environment_line, spread, write_json
 from tools.benchmark.server import TIMEOUT, LoadTestError, request_body, running_server, session
+from tools.flags.fields import number_in
 
 _DRAWN_PICTURES = 16
 
@@ -35,7 +35,7 @@ def add_command(commands):
         "--pictures", type=Path, metavar="FOLDER", help="sent as they are (default: drawn ones)"
     )
     add_number(parser, "--clients", [1, 4, 16], "clients at a time, one after another")
-    seconds, share = config.number_in(0, exclusive=True), config.number_in(0, 1)
+    seconds, share = number_in(0, exclusive=True), number_in(0, 1)
     add_number(parser, "--seconds", 10.0, "length of a measurement", seconds, "S")
     add_number(parser, "--rounds", 2, "measurements of each, by turns with the others")
     add_number(parser, "--requests", None, "check this many answers, from the most clients")

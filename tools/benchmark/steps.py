@@ -27,7 +27,7 @@ def measure_steps(network, step, batch_size, warmup, repeats, records=None):
 
     Args:
       network: arguments of `build_model` that shape it.
-      step: dict of `config.StepConfig`.
+      step: dict of `tools.flags.settings.StepConfig`.
       batch_size: pictures of a step.
       warmup, repeats: steps that do not count, and steps that do.
       records: path of the .json of a set of records, whose classes are then the network's; None

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
-import config
 from tools.benchmark.flags import add_classes_flag, add_json_flag, add_number
 from tools.benchmark.report import (
     environment_rows,
@@ -16,6 +15,9 @@ from tools.benchmark.report import (
     network_text,
     write_json,
 )
+from tools.flags.fields import add_flags, number_in, pick
+from tools.flags.network import add_model_flags, model_config
+from tools.flags.settings import StepConfig
 
 
 def add_command(commands):
@@ -32,7 +34,7 @@ def add_command(commands):
     parser.set_defaults(command=train)
     add_number(parser, "--batch_size", 4, "pictures of a step")
     add_number(parser, "--repeats", 20, "steps that count")
-    from_none = config.number_in(0, kind=int)
+    from_none = number_in(0, kind=int)
     add_number(parser, "--warmup", 2, "steps before, which do not count", from_none)
     parser.add_argument(
         "--records",
@@ -47,8 +49,8 @@ def add_command(commands):
 def add_shape_flags(parser):
     """Those of network and step."""
     add_classes_flag(parser)
-    config.add_model_flags(parser)
-    config.add_flags(parser, config.StepConfig, "computation of a step")
+    add_model_flags(parser)
+    add_flags(parser, StepConfig, "computation of a step")
 
 
 def train(args):
@@ -65,16 +67,16 @@ def train(args):
 
 
 def network_and_step(args, batch_size):
-    """Two dicts: arguments of `build_model`, fields of `config.StepConfig`.
+    """Two dicts: arguments of `build_model`, fields of `StepConfig`.
 
     Raises ValueError where the step does not divide the batch.
     """
-    step = config.pick(config.StepConfig, args)
+    step = pick(StepConfig, args)
     if batch_size % step.accumulate:
         raise ValueError(
             f"--accumulate {step.accumulate} does not divide --batch_size {batch_size}"
         )
-    network = dataclasses.asdict(config.model_config(args))
+    network = dataclasses.asdict(model_config(args))
     return {"num_classes": args.num_classes, **network}, dataclasses.asdict(step)
 
 

@@ -4,6 +4,11 @@ import argparse
 import dataclasses
 
 
+def and_list(names):
+    """At least two names as "a, b and c"."""
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
 def number_in(low, high=None, kind=float, exclusive=False):
     """An argparse type: a number from `low` to `high`, or above `low` if `exclusive`."""
     what = "a whole number" if kind is int else "a number"

@@ -198,7 +198,7 @@ def model_config(args):
     return model
 
 
-def tasks(args, shape):
+def tasks_of(args, shape):
     """Which tasks of a run to evaluate: `{"detect": bool, "segment": bool, "classify": bool}`.
 
     All of the run's, or those of them that `--detect` and `--segment` name.
