@@ -6,6 +6,8 @@ from blitznet import checkpoints, choices, imagenet, runs
 
 # Of the weights of a trunk that was pre-trained alone, all but those of its classes are taken over.
 _ALONE = 0.9
+# A detector on a classifier's trunk has hundreds that the classifier lacks.
+_LISTED = 40
 
 
 def load(model, description, folder, init_from=None, imagenet_weights=None, random=False):
@@ -38,7 +40,8 @@ def load(model, description, folder, init_from=None, imagenet_weights=None, rand
         loaded, skipped = imagenet.load(source, trunk, model)
     print(f"{source}: {len(loaded)} variables taken over")
     rest = len(model.variables) - len(loaded) - len(skipped)
-    words = [", ".join(skipped)] * bool(skipped) + [f"{rest} beside the trunk"] * bool(rest)
+    names = [*skipped[:_LISTED], *[f"{len(skipped) - _LISTED} more"] * (len(skipped) > _LISTED)]
+    words = [", ".join(names)] * bool(names) + [f"{rest} beside the trunk"] * bool(rest)
     if words:
         print(f"values of their own stay in {' and '.join(words)}")
 

@@ -70,10 +70,12 @@ def test_a_detector_takes_over_the_trunk_and_no_class(tiny_data, archive, tmp_pa
     source = archive / "c" / "model.ckpt-2"
     assert train(tiny_data, "--init_from", source, "--max_iterations", 1, archive=tmp_path) == 0
     trunk = [name for name in tensors(source) if name.startswith("net/") and "class_" not in name]
-    assert f"{source}: {len(trunk)} variables taken over" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"{source}: {len(trunk)} variables taken over" in printed
     model, _ = runs.build(runs.read_flags(tmp_path / "r"))
-    loaded, _ = checkpoints.init_from(source, model)
+    loaded, skipped = checkpoints.init_from(source, model)
     assert {f"net/{path}" for path in loaded} == set(trunk)
+    assert f"stay in {', '.join(skipped[:40])}, {len(skipped) - 40} more\n" in printed
 
 
 def test_each_kind_of_network_refuses_the_others_records(shapes, archive, tiny_data, capsys):
