@@ -197,14 +197,14 @@ class Evaluator:
 
     def _report(self, step, scores, protocol):
         """Print tables; write the JSON, TensorBoard's scalars, the mark of the best, the line."""
-        from blitznet import evaluation, evaluation_log, runs, summaries
+        from blitznet import evaluation_log, evaluation_tables, runs, summaries
 
-        print(f"step {step} on {self.label}:\n\n{evaluation.tables(scores)}")
+        print(f"step {step} on {self.label}:\n\n{evaluation_tables.tables(scores)}")
         runs.write_json(
             self._run_dir / f"evaluation-{self.label}-{step}.json",
             {"scores": scores, "protocol": protocol},
         )
-        scalars = evaluation.scalars(scores, self._settings.voc_iou_thresh)
+        scalars = evaluation_tables.scalars(scores, self._settings.voc_iou_thresh)
         summaries.write_scores(self._run_dir / f"eval-{self.label}", step, scalars)
         best = self._run_dir / f"best-{self.label}.json"
         mark = evaluation_log.better_mark(best, step, scores)
@@ -252,13 +252,13 @@ class Evaluator:
         return self._run_dir / f"pictures-{self.label}-{step}"
 
     def _draw(self, example, prediction, step):
-        from blitznet import evaluation, keys
+        from blitznet import evaluation_pictures, keys
 
         folder = self._pictures(step)
         folder.mkdir(exist_ok=True)
         # The name of a user's own picture may hold folders.
         name = example[keys.FILENAME].decode().rsplit(".", 1)[0].replace("/", "_")
-        for ending, file in evaluation.pictures(
+        for ending, file in evaluation_pictures.pictures(
             example, prediction, self._info.class_names
         ).items():
             partial = folder / f".{name}{ending}.partial"

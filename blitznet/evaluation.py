@@ -3,25 +3,12 @@
 import math
 
 from blitznet import keys
-from blitznet.evaluation_pictures import draw, pictures
-from blitznet.evaluation_tables import scalars, tables
 from blitznet.examples import decode_mask, ground_truth, image_id, without_padding
 from blitznet.metrics.borders import check_radius, near_border
 from blitznet.metrics.classification import TopK
 from blitznet.metrics.coco_ap import IOU_THRESHOLDS, CocoAP
 from blitznet.metrics.confusion import ConfusionMatrix
 from blitznet.metrics.voc_ap import VocAP
-
-__all__ = [
-    "Evaluation",
-    "decode_mask",
-    "draw",
-    "ground_truth",
-    "image_id",
-    "pictures",
-    "scalars",
-    "tables",
-]
 
 
 class Evaluation:

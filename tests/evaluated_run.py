@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 from blitznet import checkpoints, keys, runs
-from blitznet.evaluation import decode_mask, ground_truth
+from blitznet.examples import decode_mask, ground_truth
 
 
 def truthful(example):

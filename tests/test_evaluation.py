@@ -10,7 +10,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from blitznet import evaluation, keys
+from blitznet import evaluation, evaluation_pictures, evaluation_tables, examples, keys
 from blitznet.evaluation_log import write_results
 from blitznet.metrics.coco_ap import NUMBERS
 from datasets import records
@@ -56,13 +56,13 @@ def test_a_difficult_object_neither_helps_nor_hurts(found_it):
 def test_one_task_alone_has_its_scores_alone(rule, segment):
     found = scored([(example([CAT_BOX], [1], mask=np.zeros((2, 2))), prediction())], rule, segment)
     assert ("map" in found, "miou" in found) == (bool(rule), segment)
-    text = evaluation.tables(found)
+    text = evaluation_tables.tables(found)
     assert ("AP" in text, "IoU" in text) == (bool(rule), segment)
 
 
 def test_the_tables_have_a_row_for_each_class_and_the_mean():
     found = scored([(example([CAT_BOX], [1]), prediction([CAT_BOX], [1.0], [1]))], segment=False)
-    assert evaluation.tables(found).splitlines() == [
+    assert evaluation_tables.tables(found).splitlines() == [
         "| class   |    AP |",
         "|---------+-------|",
         "| cat     | 1.000 |",
@@ -93,7 +93,7 @@ def test_by_cocos_rule_the_twelve_numbers_and_every_table_by_hand():
     assert scores["by_size"]["AP"]["small"]["0.50"] is None
     json.dumps(scores, allow_nan=False)
 
-    lines = evaluation.tables(scores).splitlines()
+    lines = evaluation_tables.tables(scores).splitlines()
     assert [word.strip() for word in lines[0].strip("|").split("|")] == list(NUMBERS)
     assert [word for word in lines[2].split() if word != "|"][:6] == (
         ["0.752", "0.752", "0.752", "-", "0.000", "1.000"]
@@ -101,7 +101,7 @@ def test_by_cocos_rule_the_twelve_numbers_and_every_table_by_hand():
     (of_medium,) = [line.split() for line in lines if line.startswith("| AR medium")]
     assert of_medium.count("0.000") == 11
     assert "| dog     | 0.505 |  0.505 |" in lines
-    for table in evaluation.tables(scores).split("\n\n"):
+    for table in evaluation_tables.tables(scores).split("\n\n"):
         assert len({len(line) for line in table.splitlines()}) == 1, "columns are aligned"
 
     (first, *_, last) = meter.coco_results()
@@ -121,7 +121,7 @@ def test_real_coco_through_records_scores_as_its_own_files_do(shared_data, tmp_p
     rng = np.random.default_rng(1)
     for batch in evaluation_dataset([info], 32, 1):
         picture = {name: value[0].numpy() for name, value in batch.items()}
-        boxes, labels, _ = evaluation.ground_truth(picture)
+        boxes, labels, _ = examples.ground_truth(picture)
         sides = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
         shifted = np.clip(boxes + rng.uniform(-0.1, 0.1, boxes.shape) * sides, 0, 1)
         scores = rng.random(len(boxes)).astype(np.float32)
@@ -153,20 +153,20 @@ def test_voc_has_no_results_for_cocos_server():
     ("text", "expected"), [(b"139", 139), (b"0", 0), (b"007", "007"), (b"2007_01", "2007_01")]
 )
 def test_the_id_of_a_picture_is_a_number_if_its_text_says_no_more(text, expected):
-    assert evaluation.image_id({keys.SOURCE_ID: text}) == expected
+    assert examples.image_id({keys.SOURCE_ID: text}) == expected
 
 
 def test_scores_go_to_tensorboard_under_their_usual_names():
     voc = {"map": 0.5, "ap": {"cat": 0.5, "dog": None}, "miou": 0.25}
-    assert evaluation.scalars(voc, 0.5) == {
+    assert evaluation_tables.scalars(voc, 0.5) == {
         "PascalBoxes_Precision/mAP@0.5IOU": 0.5,
         "PascalBoxes_PerformanceByCategory/AP@0.5IOU/cat": 0.5,
         "segmentation/mIoU": 0.25,
     }
-    assert evaluation.scalars({"miou": None}, 0.5) == {}
+    assert evaluation_tables.scalars({"miou": None}, 0.5) == {}
     meter = evaluation.Evaluation(("cat", "dog"), "coco", 0.5, False)
     meter.add(example([CAT_BOX], [1]), prediction([CAT_BOX], [0.9], [1]))
-    assert evaluation.scalars(meter.scores(), 0.5) == pytest.approx(
+    assert evaluation_tables.scalars(meter.scores(), 0.5) == pytest.approx(
         {
             "DetectionBoxes_Precision/mAP": 1,
             "DetectionBoxes_Precision/mAP@.50IOU": 1,
@@ -188,7 +188,7 @@ def test_the_picture_shows_truth_and_prediction_side_by_side():
     }
     unsure = prediction([CAT_BOX], [0.2], [1], np.zeros((40, 60), np.uint8))
     sure = prediction([CAT_BOX], [0.9], [1], np.zeros((40, 60), np.uint8))
-    drawn = [evaluation.draw(picture, p, ("cat", "dog")) for p in (unsure, sure)]
+    drawn = [evaluation_pictures.draw(picture, p, ("cat", "dog")) for p in (unsure, sure)]
     width = drawn[0].shape[1]
     np.testing.assert_array_equal(drawn[0][:, : width // 2], drawn[1][:, : width // 2])
     assert np.any(drawn[0][:, width // 2 :] != drawn[1][:, width // 2 :])
@@ -200,7 +200,7 @@ def test_a_crowd_is_not_drawn():
     crowd = {**picture, keys.IS_CROWD: np.array([True, False, False])}
     nothing = {keys.SEMANTIC_CLASSES: np.zeros((40, 60), np.uint8)}
     drawn, alone, without = (
-        evaluation.draw(p, nothing, ("cat", "dog")) for p in (picture, crowd, empty)
+        evaluation_pictures.draw(p, nothing, ("cat", "dog")) for p in (picture, crowd, empty)
     )
     np.testing.assert_array_equal(alone, without)
     assert np.any(drawn != without)
@@ -211,7 +211,7 @@ def test_the_files_of_a_picture_hold_class_ids_for_any_number_of_classes():
     mask = np.tile(np.array([[0, 200, 255]]), (40, 20))
     truth = {**example([], [], mask=mask), keys.ENCODED_IMAGE: png(np.full((40, 60, 3), 90))}
     found = prediction(class_map=np.full((40, 60), 150))
-    files = evaluation.pictures(truth, found, names)
+    files = evaluation_pictures.pictures(truth, found, names)
     assert list(files) == [".png", "-classes.png", "-true-classes.png"]
     maps = [Image.open(io.BytesIO(files[n])) for n in ("-classes.png", "-true-classes.png")]
     assert [picture.mode for picture in maps] == ["P", "P"]
@@ -219,4 +219,4 @@ def test_the_files_of_a_picture_hold_class_ids_for_any_number_of_classes():
     np.testing.assert_array_equal(np.asarray(maps[1]), mask)
     boxes_alone = {n: v for n, v in found.items() if n != keys.SEMANTIC_CLASSES}
     unmasked = {**truth, keys.HAS_MASK: False}
-    assert list(evaluation.pictures(unmasked, boxes_alone, names)) == [".png"]
+    assert list(evaluation_pictures.pictures(unmasked, boxes_alone, names)) == [".png"]

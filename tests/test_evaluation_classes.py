@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blitznet import evaluation, keys
+from blitznet import evaluation, evaluation_pictures, evaluation_tables, keys
 from evaluation_cases import png
 
 NAMES = ("cat", "dog", "emu", "fox", "gnu", "hen")
@@ -45,7 +45,7 @@ def test_scores_tables_and_scalars_by_hand():
     counts, scores = {"images": 3, "images_with_masks": 0}, {"top1": 1 / 3, "top5": 2 / 3}
     assert found == {**counts, **scores, "top1_by_class": by_class}
     json.dumps(found, allow_nan=False)
-    assert evaluation.tables(found).splitlines() == [
+    assert evaluation_tables.tables(found).splitlines() == [
         "| class   |   top-1 |",
         "|---------+---------|",
         "| cat     |   0.500 |",
@@ -60,7 +60,7 @@ def test_scores_tables_and_scalars_by_hand():
         "| top-1            |   0.333 |",
         "| top-5            |   0.667 |",
     ]
-    assert evaluation.scalars(found, 0.5) == pytest.approx(
+    assert evaluation_tables.scalars(found, 0.5) == pytest.approx(
         {"classification/top1": 1 / 3, "classification/top5": 2 / 3}
     )
 
@@ -73,8 +73,8 @@ def test_of_fewer_than_five_classes_each_is_among_the_first_five():
 def test_without_pictures_there_is_no_score():
     found = scored([])
     assert (found["top1"], found["top5"]) == (None, None)
-    assert evaluation.scalars(found, 0.5) == {}
-    assert "| top-1            | -       |" in evaluation.tables(found)
+    assert evaluation_tables.scalars(found, 0.5) == {}
+    assert "| top-1            | -       |" in evaluation_tables.tables(found)
 
 
 def test_a_picture_that_cannot_be_scored_is_named():
@@ -91,13 +91,13 @@ def test_classes_with_a_background_are_another_task(task):
 
 def test_the_picture_has_its_name_and_the_likeliest_ones_beside_it():
     pair = example(1), prediction(0, 5, 4, 0, 0, 0)
-    files = evaluation.pictures(*pair, NAMES)
+    files = evaluation_pictures.pictures(*pair, NAMES)
     assert list(files) == [".png"]
     drawn = np.asarray(Image.open(io.BytesIO(files[".png"])))
-    np.testing.assert_array_equal(drawn, evaluation.draw(*pair, NAMES))
+    np.testing.assert_array_equal(drawn, evaluation_pictures.draw(*pair, NAMES))
     middle = drawn.shape[1] * 60 // 100
-    other_name = evaluation.draw(example(0), pair[1], NAMES)
-    other_answer = evaluation.draw(pair[0], prediction(0, 5, 3, 0, 0, 0), NAMES)
+    other_name = evaluation_pictures.draw(example(0), pair[1], NAMES)
+    other_answer = evaluation_pictures.draw(pair[0], prediction(0, 5, 3, 0, 0, 0), NAMES)
     assert drawn.shape == other_name.shape == other_answer.shape
     np.testing.assert_array_equal(drawn[:, middle:], other_name[:, middle:])
     assert np.any(drawn[:, :middle] != other_name[:, :middle])
@@ -108,7 +108,7 @@ def test_the_picture_has_its_name_and_the_likeliest_ones_beside_it():
 def test_any_logits_become_the_likelihoods_that_are_written():
     """2 / 3 and 1 / 3, whatever is added to all logits."""
     drawn = [
-        evaluation.draw(example(0), prediction(shift + np.log(2), shift), ("cat", "dog"))
+        evaluation_pictures.draw(example(0), prediction(shift + np.log(2), shift), ("cat", "dog"))
         for shift in (0, 80)
     ]
     np.testing.assert_array_equal(*drawn)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from blitznet import evaluation
+from blitznet import evaluation, evaluation_tables
 from evaluation_cases import CAT_BOX, example, prediction, scored
 
 
@@ -13,7 +13,7 @@ def test_without_masks_there_is_no_miou_anywhere():
     found = scored([(example([CAT_BOX], [1]), prediction([CAT_BOX], [1.0], [1]))])
     names = ("pixel_accuracy", "mean_accuracy", "miou", "frequency_weighted_iou")
     assert [found[name] for name in names] == [None] * 4
-    assert "mIoU: not computed: no masks" in evaluation.tables(found)
+    assert "mIoU: not computed: no masks" in evaluation_tables.tables(found)
     json.dumps(found, allow_nan=False)
 
 
@@ -31,7 +31,7 @@ def test_the_four_scores_of_segmentation_stand_below_the_classes():
         prediction(class_map=np.array([[0, 0], [0, 1]])),
     )
     found = scored([pair], rule=None)
-    assert evaluation.tables(found).splitlines() == [
+    assert evaluation_tables.tables(found).splitlines() == [
         "| class      |   IoU |",
         "|------------+-------|",
         "| background | 0.667 |",
@@ -46,7 +46,7 @@ def test_the_four_scores_of_segmentation_stand_below_the_classes():
         "| mean IoU               |   0.583 |",
         "| frequency-weighted IoU |   0.583 |",
     ]
-    assert evaluation.scalars(found, 0.5) == {
+    assert evaluation_tables.scalars(found, 0.5) == {
         "segmentation/pixel_accuracy": 0.75,
         "segmentation/mean_accuracy": 0.75,
         "segmentation/mIoU": pytest.approx(7 / 12),
@@ -71,9 +71,11 @@ def test_near_borders_only_their_pixels_count():
     assert (near["border"], near["border_miou"]) == (1, 0.25)
     assert wide["border_iou"] == {"background": 3 / 4, "cat": 2 / 3, "dog": None}
     assert near["iou"] == wide["iou"] == {"background": 4 / 5, "cat": 3 / 4, "dog": 1.0}
-    last = evaluation.tables(near).splitlines()[-1]
+    last = evaluation_tables.tables(near).splitlines()[-1]
     assert last == "| mean IoU within 1 px of borders |   0.250 |"
-    assert evaluation.scalars(wide, 0.5)["segmentation/border_mIoU@3px"] == pytest.approx(17 / 24)
+    assert evaluation_tables.scalars(wide, 0.5)["segmentation/border_mIoU@3px"] == pytest.approx(
+        17 / 24
+    )
 
 
 def test_the_ignored_band_makes_borders_and_does_not_count():
@@ -88,8 +90,8 @@ def test_masks_without_borders_have_no_score_near_them():
     pair = (example([], [], mask=np.ones((2, 2))), prediction(class_map=np.ones((2, 2), int)))
     scores = bordered([pair], 5)
     assert (scores["border_miou"], scores["miou"]) == (None, 1.0)
-    assert evaluation.tables(scores).splitlines()[-1].split("|")[2].strip() == "-"
-    assert "segmentation/border_mIoU@5px" not in evaluation.scalars(scores, 0.5)
+    assert evaluation_tables.tables(scores).splitlines()[-1].split("|")[2].strip() == "-"
+    assert "segmentation/border_mIoU@5px" not in evaluation_tables.scalars(scores, 0.5)
     assert bordered([], 5)["border_miou"] is None and "border" not in bordered([pair], 0)
 
 

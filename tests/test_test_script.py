@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from blitznet import keys
-from blitznet.evaluation import decode_mask
+from blitznet.examples import decode_mask
 from evaluated_run import best, result, truthful
 from tiny_run import evaluate, read_events, write_data
 
