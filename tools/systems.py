@@ -29,8 +29,8 @@ class System:
     margin: float = MARGIN
 
 
-_DRAWN = "--image_size 128 --batch_size 8"
-_VOC = "--image_size 192 --batch_size 4"
+_AT_128 = "--image_size 128 --batch_size 8"
+_AT_192 = "--image_size 192 --batch_size 4"
 _BLITZNET = "--trunk detnet59 --x4 --top_fm 128 --n_base_channels 32 --learning_rate 1e-3"
 _CLASSES = "--arch classifier --image_size 64 --batch_size 16 --learning_rate 1e-3"
 # VGG-16 of a quarter of the channels, for a small machine.
@@ -55,20 +55,20 @@ def _fcns(data, flags, prefix, steps, finer_steps):
 SYSTEMS = {
     "classifier-detnet59": System("classes", f"{_CLASSES} --trunk detnet59", 300),
     "classifier-resnet50": System("classes", f"{_CLASSES} --trunk resnet50", 300),
-    "detnet59": System("drawn", f"{_DRAWN} {_BLITZNET}", 200),
+    "detnet59": System("drawn", f"{_AT_128} {_BLITZNET}", 700),
     "detnet59-pretrained": System(
-        "drawn", f"{_DRAWN} {_BLITZNET}", 200, start="classifier-detnet59"
+        "drawn", f"{_AT_128} {_BLITZNET}", 700, start="classifier-detnet59"
     ),
-    **_fcns("drawn", _DRAWN, "", 2000, 500),
+    **_fcns("drawn", _AT_128, "", 2000, 500),
     "fcn32s-alexnet": System(
-        "drawn", f"--arch fcn32s {_DRAWN} --trunk alexnet --learning_rate 3e-4", 600
+        "drawn", f"--arch fcn32s {_AT_128} --trunk alexnet --learning_rate 3e-4", 600
     ),
-    "voc-detnet59": System("voc", f"{_VOC} {_BLITZNET}", 150),
-    **_fcns("voc", _VOC, "voc-", 600, 200),
+    "voc-detnet59": System("voc", f"{_AT_192} {_BLITZNET}", 150),
+    **_fcns("voc", _AT_192, "voc-", 600, 200),
     "voc-fcn32s-alexnet": System(
-        "voc", f"--arch fcn32s {_VOC} --trunk alexnet --learning_rate 3e-4", 150
+        "voc", f"--arch fcn32s {_AT_192} --trunk alexnet --learning_rate 3e-4", 150
     ),
     "voc-fcn32s-vgg16": System(
-        "voc", f"--arch fcn32s {_VOC} --trunk vgg16 --learning_rate 1e-4", 80
+        "voc", f"--arch fcn32s {_AT_128} --trunk vgg16 --learning_rate 2e-4", 120
     ),
 }
