@@ -21,9 +21,10 @@ def draw(example, prediction, class_names):
         label = int(example[keys.CLASS_LABEL])
         return visualize.name_classes(image, probabilities, class_names, label)
     boxes, labels, crowd = without_padding(example, (keys.BOXES, keys.LABELS, keys.IS_CROWD))
+    # A crowd is not to be found as one object, and nothing is without detection.
+    wanted = ~crowd & (keys.DETECTION_BOXES in prediction)
     mask = decode_mask(example) if example[keys.HAS_MASK] else None
-    # A crowd is not to be found as one object.
-    truth = visualize.draw(image, mask, boxes[~crowd], labels[~crowd], None, class_names)
+    truth = visualize.draw(image, mask, boxes[wanted], labels[wanted], None, class_names)
     predicted = visualize.draw(
         image, prediction.get(keys.SEMANTIC_CLASSES), *sure_detections(prediction), class_names
     )

@@ -9,18 +9,19 @@ import io
 import numpy as np
 from PIL import Image
 
+from blitznet import lettering
+from blitznet.lettering import Labels
 from blitznet.opencv import cv2
 
 IGNORED = 255
 LEAST_SCORE = 0.3
 MOST_BOXES = 20
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
-_TEXT_HEIGHT_AT_SCALE_1 = 22
 _LEAST_TEXT_PANEL = 200
 # Of a picture: smaller regions of a class are left without a name.
 _LEAST_REGION = 0.005
+# Regions are measured on every so many pixels that about this many are left along a side.
+_REGION_SIDE = 400
 _PAPER, _INK = (255, 255, 255), (32, 32, 32)
-_DARK_TEXT, _LIGHT_TEXT = (0, 0, 0), (255, 255, 255)
 
 
 def class_colours(num_classes):
@@ -47,13 +48,30 @@ def worth_drawing(scores):
 
 
 def draw(image, class_map, boxes, classes, scores, class_names, opacity=0.5):
-    """Picture under its class map, int `[H, W]` or None, and its boxes, as the functions below
-    draw them; a class of pixels that no box names is named on its largest region.
+    """Picture under its class map and labelled boxes.
+
+    A class of pixels that no box has is named on its largest region, unless that has less than
+    1/200 of the picture's pixels.
+
+    Args:
+      image: uint8 `[H, W, 3]` RGB.
+      class_map: int `[H, W]` as `overlay_classes` takes it, or None; `opacity` likewise.
+      boxes, classes, scores: as `draw_detections` takes them.
+      class_names: names of the classes 1..C-1.
+
+    Raises:
+      ValueError: as those two.
     """
     if class_map is not None:
         image = overlay_classes(image, class_map, len(class_names) + 1, opacity)
-        image = name_regions(image, class_map, class_names, classes)
-    return draw_detections(image, boxes, classes, scores, class_names)
+    canvas = _checked(image).copy()
+    labels = Labels(canvas)
+    _draw_boxes(canvas, labels, boxes, np.asarray(classes), scores, class_names)
+    if class_map is not None:
+        _name_regions(labels, np.asarray(class_map), class_names, classes)
+    # After all boxes, so that no line crosses a text.
+    labels.write()
+    return canvas
 
 
 def draw_detections(image, boxes, classes, scores, class_names):
@@ -65,30 +83,7 @@ def draw_detections(image, boxes, classes, scores, class_names):
 
     Raises ValueError for another kind of picture, box shape or class id.
     """
-    canvas = _checked(image).copy()
-    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
-    classes = np.asarray(classes)
-    wrong = (classes < 1) | (classes > len(class_names))
-    if wrong.any():
-        raise ValueError(f"class id {classes[wrong][0]} is outside 1..{len(class_names)}")
-    order = np.arange(len(boxes)) if scores is None else np.argsort(scores, kind="stable")
-    colours = class_colours(len(class_names) + 1)
-    texts = [
-        class_names[c - 1] + ("" if scores is None else f" {scores[n]:.2f}")
-        for n, c in enumerate(classes)
-    ]
-    corners = _pixel_corners(boxes, canvas.shape)
-    for n in order:
-        colour = colours[classes[n]].tolist()
-        cv2.rectangle(canvas, corners[n, :2], corners[n, 2:], colour, _line_width(canvas))
-    # Labels come after all boxes, so that no line crosses a text; the surest choose their place
-    # first and are written last, where there is no room for all.
-    placed = {}
-    for n in order[::-1]:
-        placed[n] = _place_label(canvas, texts[n], corners[n], [bar for _, bar in placed.values()])
-    for n in order:
-        _draw_label(canvas, texts[n], *placed[n], colours[classes[n]].tolist())
-    return canvas
+    return draw(image, None, boxes, classes, scores, class_names)
 
 
 def overlay_classes(image, class_map, num_classes, opacity=0.5):
@@ -116,31 +111,6 @@ def overlay_classes(image, class_map, num_classes, opacity=0.5):
         region = (class_map == c).astype(np.uint8)
         inside = cv2.erode(region, np.ones((3, 3), np.uint8))
         canvas[(region == 1) & (inside == 0)] = colours[c]
-    return canvas
-
-
-def name_regions(image, class_map, class_names, named=()):
-    """Picture with the name of each class upon its largest connected region.
-
-    class_map: int `[H, W]`, 0 and 255 as in `overlay_classes`. class_names: names of the classes
-    1..C-1. named: class ids to leave out, such as those of the boxes that are drawn. Classes
-    whose largest region has less than 1/200 of the picture's pixels get no name.
-    """
-    canvas, class_map = _checked(image).copy(), np.asarray(class_map)
-    colours = class_colours(len(class_names) + 1)
-    for c in np.setdiff1d(class_map, [0, IGNORED, *named]):
-        _, parts, stats, _ = cv2.connectedComponentsWithStats((class_map == c).astype(np.uint8))
-        areas = stats[1:, cv2.CC_STAT_AREA]
-        if areas.max() < _LEAST_REGION * class_map.size:
-            continue
-        largest = np.pad(parts == 1 + areas.argmax(), 1).astype(np.uint8)
-        # Farthest from the region's edge: a centre of mass may lie outside of it.
-        depth = cv2.distanceTransform(largest, cv2.DIST_L2, 5)[1:-1, 1:-1]
-        row, column = np.unravel_index(depth.argmax(), depth.shape)
-        text = class_names[c - 1]
-        scale, size = _label_size(text, canvas.shape)
-        place = np.clip([column, row] - size // 2, 0, np.maximum(canvas.shape[1::-1] - size, 0))
-        _draw_label(canvas, text, scale, (*place.tolist(), *size.tolist()), colours[c].tolist())
     return canvas
 
 
@@ -172,9 +142,9 @@ def side_by_side(images, titles, gap=8):
         width = max(1, round(_checked(image).shape[1] * height / len(image)))
         panel = np.full((bar + height, width, 3), _PAPER, np.uint8)
         panel[bar:] = image if len(image) == height else _resized(image, width, height)
-        scale = _scale_to_fit(title, 0.55 * bar, width - 4)
-        base = round((bar + _TEXT_HEIGHT_AT_SCALE_1 * scale) / 2)
-        cv2.putText(panel, title, (2, base), _FONT, scale, _INK, _thickness(scale), cv2.LINE_AA)
+        scale = lettering.scale_to_fit(title, 0.55 * bar, width - 4)
+        base = round((bar + lettering.capitals(scale)) / 2)
+        lettering.write(panel, title, (2, base), scale, _INK)
         panels += [np.full((bar + height, gap, 3), _PAPER, np.uint8), panel]
     return _framed(np.hstack(panels[1:]), gap)
 
@@ -214,10 +184,9 @@ def _text_panel(lines, height):
     """A square picture of this height with one line of text below the other."""
     panel = np.full((height, height, 3), _PAPER, np.uint8)
     pitch = height / (len(lines) + 1)
-    scale = min(_scale_to_fit(line, min(0.5 * pitch, 18), height - 8) for line in lines)
+    scale = min(lettering.scale_to_fit(line, min(0.5 * pitch, 18), height - 8) for line in lines)
     for n, line in enumerate(lines):
-        place = (4, round((n + 1) * pitch))
-        cv2.putText(panel, line, place, _FONT, scale, _INK, _thickness(scale), cv2.LINE_AA)
+        lettering.write(panel, line, (4, round((n + 1) * pitch)), scale, _INK)
     return panel
 
 
@@ -247,6 +216,40 @@ def _checked(image):
     return image
 
 
+def _draw_boxes(canvas, labels, boxes, classes, scores, class_names):
+    """Draw boxes, unsure ones first, and place their labels, sure ones first."""
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    wrong = (classes < 1) | (classes > len(class_names))
+    if wrong.any():
+        raise ValueError(f"class id {classes[wrong][0]} is outside 1..{len(class_names)}")
+    order = np.arange(len(boxes)) if scores is None else np.argsort(scores, kind="stable")
+    colours = class_colours(len(class_names) + 1)
+    corners = _pixel_corners(boxes, canvas.shape)
+    for n in order:
+        colour = colours[classes[n]].tolist()
+        cv2.rectangle(canvas, corners[n, :2], corners[n, 2:], colour, _line_width(canvas))
+    for n in order[::-1]:
+        text = class_names[classes[n] - 1] + ("" if scores is None else f" {scores[n]:.2f}")
+        labels.beside(text, corners[n], colours[classes[n]].tolist())
+
+
+def _name_regions(labels, class_map, class_names, named):
+    """Place the name of each class but those of `named` upon its largest connected region."""
+    step = max(1, max(class_map.shape) // _REGION_SIDE)
+    sampled = class_map[::step, ::step]
+    colours = class_colours(len(class_names) + 1)
+    for c in np.setdiff1d(sampled, [0, IGNORED, *named]):
+        _, parts, stats, _ = cv2.connectedComponentsWithStats((sampled == c).astype(np.uint8))
+        areas = stats[1:, cv2.CC_STAT_AREA]
+        if areas.max() < _LEAST_REGION * sampled.size:
+            continue
+        largest = np.pad(parts == 1 + areas.argmax(), 1).astype(np.uint8)
+        # Farthest from the region's edge: a centre of mass may lie outside of it.
+        depth = cv2.distanceTransform(largest, cv2.DIST_L2, 5)[1:-1, 1:-1]
+        row, column = np.unravel_index(depth.argmax(), depth.shape)
+        labels.upon(class_names[c - 1], (column * step, row * step), colours[c].tolist())
+
+
 def _pixel_corners(boxes, shape):
     """First and last pixels int `[N, 4]` x1, y1, x2, y2 that the boxes cover in the picture."""
     height, width = shape[:2]
@@ -258,67 +261,6 @@ def _pixel_corners(boxes, shape):
 
 def _line_width(image):
     return max(1, round(min(image.shape[:2]) / 180))
-
-
-def _place_label(canvas, text, corners, taken):
-    """Font scale, and the bar x, y, width, height in pixels that the text stands on.
-
-    Above the box, or else where it covers least of the bars `taken`: inside the box's top, below
-    it, inside its bottom, farther off, and row by row down the box, on its left or right.
-    """
-    height, width = canvas.shape[:2]
-    scale, size = _label_size(text, canvas.shape)
-    left, top, right, bottom = corners
-    above, below = top - size[1], bottom + 1
-    rows = [above, top, below, below - size[1], above - size[1], below + size[1]]
-    rows = [y for y in [*rows, *range(top, bottom, size[1])] if y >= 0]
-    places = [(x, y) for y in rows for x in (left, right + 1 - size[0])]
-    places = np.clip(places, 0, np.maximum([width, height] - size, 0))
-    covered = [sum(_common_area((*place, *size), bar) for bar in taken) for place in places]
-    # The first of the best, so that a label stays above its box where it can.
-    return scale, (*places[int(np.argmin(covered))].tolist(), *size.tolist())
-
-
-def _label_size(text, shape):
-    """Font scale, and width and height in pixels of the bar `[2]`, in a picture of this shape."""
-    height, width = shape[:2]
-    scale = _scale_to_fit(text, np.clip(0.03 * min(height, width), 9, 40), 0.9 * width - 4)
-    (text_width, text_height), drop = cv2.getTextSize(text, _FONT, scale, _thickness(scale))
-    margin = _margin(text_height)
-    return scale, np.array([text_width + 2 * margin, text_height + drop // 2 + 2 * margin])
-
-
-def _common_area(a, b):
-    """Pixels that two bars x, y, width, height share."""
-    sides = [min(a[i] + a[i + 2], b[i] + b[i + 2]) - max(a[i], b[i]) for i in (0, 1)]
-    return max(0, sides[0]) * max(0, sides[1])
-
-
-def _draw_label(canvas, text, scale, bar, colour):
-    left, top, width, height = bar
-    cv2.rectangle(canvas, (left, top), (left + width - 1, top + height - 1), colour, -1)
-    text_height = cv2.getTextSize(text, _FONT, scale, _thickness(scale))[0][1]
-    luminance = np.dot(colour, [0.299, 0.587, 0.114])
-    ink = _DARK_TEXT if luminance > 110 else _LIGHT_TEXT
-    margin = _margin(text_height)
-    base = (left + margin, top + margin + text_height)
-    cv2.putText(canvas, text, base, _FONT, scale, ink, _thickness(scale), cv2.LINE_AA)
-
-
-def _margin(text_height):
-    """Pixels of the bar around its text."""
-    return max(2, round(0.3 * text_height))
-
-
-def _scale_to_fit(text, text_height, width):
-    """Font scale for capitals of this height, less where the text would be wider than `width`."""
-    scale = text_height / _TEXT_HEIGHT_AT_SCALE_1
-    text_width = cv2.getTextSize(text, _FONT, scale, _thickness(scale))[0][0]
-    return scale * min(1.0, max(1, width) / max(1, text_width))
-
-
-def _thickness(scale):
-    return max(1, round(1.6 * scale))
 
 
 def _resized(image, width, height):

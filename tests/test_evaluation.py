@@ -194,15 +194,18 @@ def test_the_picture_shows_truth_and_prediction_side_by_side():
     assert np.any(drawn[0][:, width // 2 :] != drawn[1][:, width // 2 :])
 
 
-def test_a_crowd_is_not_drawn():
+def test_crowds_are_not_drawn_and_boxes_only_where_they_are_looked_for():
     picture = {**example([CAT_BOX], [1]), keys.ENCODED_IMAGE: png(np.full((40, 60, 3), 90))}
     empty = {**example([], []), keys.ENCODED_IMAGE: picture[keys.ENCODED_IMAGE]}
     crowd = {**picture, keys.IS_CROWD: np.array([True, False, False])}
-    nothing = {keys.SEMANTIC_CLASSES: np.zeros((40, 60), np.uint8)}
-    drawn, alone, without = (
-        evaluation_pictures.draw(p, nothing, ("cat", "dog")) for p in (picture, crowd, empty)
+    nothing = prediction(class_map=np.zeros((40, 60), np.uint8))
+    segmented = {keys.SEMANTIC_CLASSES: nothing[keys.SEMANTIC_CLASSES]}
+    pairs = (picture, nothing), (crowd, nothing), (empty, nothing), (picture, segmented)
+    drawn, alone, without, unasked = (
+        evaluation_pictures.draw(*pair, ("cat", "dog")) for pair in pairs
     )
     np.testing.assert_array_equal(alone, without)
+    np.testing.assert_array_equal(unasked, without)
     assert np.any(drawn != without)
 
 

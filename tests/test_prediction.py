@@ -57,12 +57,9 @@ def test_detections_of_at_least_a_score():
 
 def test_drawing_is_classes_under_boxes():
     picture = np.random.default_rng(0).integers(0, 256, (40, 50, 3)).astype(np.uint8)
-    under = visualize.overlay_classes(picture, CLASS_MAP, 3, opacity=0.25)
     for score, kept in ((0.9, 0), (0.5, 1), (0.0, 2)):
-        below = visualize.name_regions(under, CLASS_MAP, ("cat", "dog"), FOUND.classes[:kept])
-        expected = visualize.draw_detections(
-            below, FOUND.boxes[:kept], FOUND.classes[:kept], FOUND.scores[:kept], ("cat", "dog")
-        )
+        found = FOUND.boxes[:kept], FOUND.classes[:kept], FOUND.scores[:kept]
+        expected = visualize.draw(picture, CLASS_MAP, *found, ("cat", "dog"), opacity=0.25)
         drawn = FOUND.draw(picture, min_score=score, opacity=0.25)
         np.testing.assert_array_equal(drawn, expected)
     with pytest.raises(ValueError, match="class map has shape"):

@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blitznet import visualize
+from blitznet import lettering, visualize
 from blitznet.visualize import (
     class_colours,
     contact_sheet,
     draw,
     draw_detections,
     name_classes,
-    name_regions,
     overlay_classes,
     palette_png,
     side_by_side,
@@ -67,14 +66,14 @@ def test_no_detections_gives_an_equal_picture():
 def filled(monkeypatch):
     """List of the bars that labels are written on: left, top, right, bottom, as they are drawn."""
     bars = []
-    rectangle = visualize.cv2.rectangle
+    rectangle = lettering.cv2.rectangle
 
     def spy(canvas, first, second, colour, thickness):
         if thickness == -1:
             bars.append((*first, *second))
         return rectangle(canvas, first, second, colour, thickness)
 
-    monkeypatch.setattr(visualize.cv2, "rectangle", spy)
+    monkeypatch.setattr(lettering.cv2, "rectangle", spy)
     return bars
 
 
@@ -150,31 +149,74 @@ def test_overlay_refuses_other_sizes_and_ids():
         overlay_classes(GREY, np.full((64, 64), 3), 3)
 
 
+def regions(size, *places):
+    """A class map of zeros but for (class, slice of rows, slice of columns)."""
+    class_map = np.zeros((size, size), np.uint8)
+    for c, rows, columns in places:
+        class_map[rows, columns] = c
+    return class_map
+
+
+NO_BOXES = np.zeros((0, 4)), [], []
+
+
 def test_a_region_is_named_inside_itself_and_small_ones_are_not(filled):
     """A ring: its centre of mass lies in the hole, its name where the ring is widest."""
-    picture, class_map = np.full((200, 200, 3), 120, np.uint8), np.zeros((200, 200), np.uint8)
-    class_map[20:180, 20:180] = 2
-    class_map[60:160, 40:140] = 0
-    class_map[190:, 190:] = 2
-    class_map[100:110, 80:90] = 1
-    named = name_regions(picture, class_map, NAMES)
+    picture = np.full((200, 200, 3), 120, np.uint8)
+    ring = (2, slice(20, 180), slice(20, 180)), (0, slice(60, 160), slice(40, 140))
+    small = (2, slice(190, 200), slice(190, 200)), (1, slice(100, 110), slice(80, 90))
+    class_map = regions(200, *ring, *small)
+    named = draw(picture, class_map, *NO_BOXES, NAMES)
     ((left, top, right, bottom),) = filled
-    # The widest places are the corner of the upper and the right band, 40 pixels each.
+    # The widest place is the corner of the upper and the right band, 40 pixels each.
     assert 130 < (left + right) / 2 < 180 and 20 < (top + bottom) / 2 < 70
     assert (named[top, left] == [0, 128, 0]).all() and (picture == 120).all()
-    np.testing.assert_array_equal(name_regions(picture, class_map, NAMES, named=[2]), picture)
+    below = overlay_classes(picture, class_map, 3)
+    rest = np.ones((200, 200), bool)
+    rest[top : bottom + 1, left : right + 1] = False
+    np.testing.assert_array_equal(named[rest], below[rest])
 
 
-def test_regions_without_a_box_are_named_below_the_boxes():
-    class_map = np.zeros((64, 64), np.uint8)
-    class_map[:30], class_map[34:] = 1, 2
+def test_large_regions_are_named_at_the_same_place(filled):
+    """Of 2,400 pixels every sixth is looked at."""
+    picture, class_map = np.zeros((2400, 2400, 3), np.uint8), np.zeros((2400, 2400), np.uint8)
+    class_map[600:1200, 1200:1800] = 1
+    draw(picture, class_map, *NO_BOXES, NAMES)
+    ((left, top, right, bottom),) = filled
+    assert abs((left + right) / 2 - 1500) < 12 and abs((top + bottom) / 2 - 900) < 12
+
+
+def test_regions_whose_class_has_a_box_have_no_name_of_their_own(filled):
+    class_map = regions(64, (1, slice(0, 30), slice(None)), (2, slice(34, 64), slice(None)))
     box = [[0.6, 0.1, 0.9, 0.9]]
-    below = name_regions(overlay_classes(GREY, class_map, 3), class_map, NAMES, named=[2])
-    expected = draw_detections(below, box, [2], [0.5], NAMES)
-    np.testing.assert_array_equal(draw(GREY, class_map, box, [2], [0.5], NAMES), expected)
+    draw(GREY, class_map, box, [2], [0.5], NAMES)
+    assert len(filled) == 2, "the box's, and the other class's"
+    below = overlay_classes(GREY, class_map, 3)
+    both = regions(64, (2, slice(34, 64), slice(None)))
     np.testing.assert_array_equal(
-        draw(GREY, None, box, [2], [0.5], NAMES), draw_detections(GREY, box, [2], [0.5], NAMES)
+        draw(GREY, both, box, [2], [0.5], NAMES),
+        draw_detections(overlay_classes(GREY, both, 3), box, [2], [0.5], NAMES),
     )
+    assert np.any(draw(GREY, class_map, *NO_BOXES, NAMES) != below)
+
+
+def test_names_of_regions_and_labels_of_boxes_stand_apart(filled):
+    """Thin strips above one another, and a box's label between them."""
+    picture = np.full((200, 200, 3), 120, np.uint8)
+    strips = [(n + 1, slice(80 + 12 * n, 92 + 12 * n), slice(None)) for n in range(3)]
+    names = ["ant", "bee", "cow", "dog"]
+    draw(picture, regions(200, *strips), [[0.5, 0.4, 0.9, 0.9]], [4], [0.9], names)
+    assert len(filled) == 4
+    covered = np.zeros((200, 200), int)
+    for left, top, right, bottom in filled:
+        covered[top : bottom + 1, left : right + 1] += 1
+    assert covered.max() == 1
+
+
+@pytest.mark.parametrize("side", [1, 2])
+def test_the_smallest_pictures_are_drawn(side):
+    picture = np.zeros((side, side, 3), np.uint8)
+    assert draw(picture, np.ones((side, side), int), *NO_BOXES, NAMES).shape == picture.shape
 
 
 def test_palette_png_reads_back_as_ids_and_as_colours():

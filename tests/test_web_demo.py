@@ -71,13 +71,11 @@ def plain(height=300, width=400):
 
 def expected(height, width, opacity=0.5, classes=(1, 2), least=0.3):
     """What the page draws on `plain`, put together here from the drawing functions."""
-    picture = plain(height, width)
-    if opacity:
-        shown = regions(height, width)
-        shown[~np.isin(shown, classes)] = 0
-        picture = visualize.overlay_classes(picture, shown, 3, opacity)
+    shown = regions(height, width)
+    shown[~np.isin(shown, classes)] = 0
     kept = [n for n in range(3) if CLASSES[n] in classes and SCORES[n] >= least]
-    return visualize.draw_detections(picture, BOXES[kept], CLASSES[kept], SCORES[kept], NAMES)
+    found = BOXES[kept], CLASSES[kept], SCORES[kept]
+    return visualize.draw(plain(height, width), shown if opacity else None, *found, NAMES, opacity)
 
 
 # What is shown, without a browser.
