@@ -2,14 +2,20 @@
 
 N. Dvornik, K. Shmelkov, J. Mairal, C. Schmid, "BlitzNet: A Real-Time Deep Network for Scene
 Understanding", ICCV 2017, arXiv 1708.02813. `blitznet.load` reads a trained network and finds
-things in pictures, `blitznet.build_model` makes the network alone.
+things in pictures, `blitznet.build_model` makes the network alone, `blitznet.build_fcn` and
+`blitznet.build_classifier` the other networks.
 """
 
 import importlib
 
 __version__ = "0.1.0"
 
-_LAZY = {"build_model": "blitznet.models.blitznet", "load": "blitznet.predictor"}
+_LAZY = {
+    "build_classifier": "blitznet.models.classifier",
+    "build_fcn": "blitznet.models.fcn",
+    "build_model": "blitznet.models.blitznet",
+    "load": "blitznet.predictor",
+}
 
 
 def __getattr__(name):

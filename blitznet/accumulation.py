@@ -13,8 +13,8 @@ def gradients(model, images, parts, loss_of):
     The outputs of all parts come first. The loss, and its slope by the outputs, are those of the
     whole batch, hard negatives and divisors too. Then each part is computed once more for what
     its outputs owe to the weights (arXiv 2101.06983, section 3.2). So a step computes four thirds
-    of what it does in one part, and differs from that in batch norm alone, which normalises each
-    part by its own mean and variance.
+    of what it does in one part, and differs from that in batch norm, which normalises each part by
+    its own mean and variance, and in the masks of dropout.
 
     Args:
       model: a network that answers a dict of float32 tensors `[B, ...]`.

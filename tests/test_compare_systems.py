@@ -47,26 +47,31 @@ def row(first, last, score="miou", **more):
 
 
 def test_a_result_counts_for_the_very_system_and_steps(tmp_path, monkeypatch):
-    monkeypatch.setitem(SYSTEMS, "toy", System("drawn", "--x4", 100))
     folder = tmp_path / "archive" / "toy"
     folder.mkdir(parents=True)
-    content = {"system": repr(SYSTEMS["toy"]), **row(0.1, 0.2), "steps": 50}
+    monkeypatch.setitem(SYSTEMS, "base", System("drawn", "", 100))
+    monkeypatch.setitem(SYSTEMS, "toy", System("drawn", "--x4", 100, "base"))
+    content = {"system": compare_systems.described("toy"), **row(0.1, 0.2), "steps": 50}
     (folder / "system.json").write_text(json.dumps(content))
     assert compare_systems.result(tmp_path, "toy", 0.5) == content
     assert compare_systems.result(tmp_path, "toy", 1.0) is None
-    monkeypatch.setitem(SYSTEMS, "toy", System("drawn", "--x4", 100, margin=0.2))
-    assert compare_systems.result(tmp_path, "toy", 0.5) is None
+    monkeypatch.setitem(SYSTEMS, "toy", System("drawn", "--x4", 100, "base", margin=0.2))
+    assert compare_systems.result(tmp_path, "toy", 0.5) == content, "how it is judged is no matter"
+    monkeypatch.setitem(SYSTEMS, "base", System("drawn", "--detect", 100))
+    assert compare_systems.result(tmp_path, "toy", 0.5) is None, "its start would be another"
     assert compare_systems.result(tmp_path, "other", 0.5) is None
 
 
 def test_what_has_not_risen_by_its_margin_is_named():
     margin, finer = compare_systems.MARGIN, compare_systems.FINER_MARGIN
     rows = {
-        "detnet59": row(0.1, 0.1 + margin / 2),
+        "detnet59": {**row(0.1, 0.9), "first": {"map": 0.0, "miou": 0.1}},
         "classifier-detnet59": row(0.2, 0.3, "top1"),
         "fcn16s": row(0.3, 0.3 + finer * 1.5),
     }
-    assert compare_systems.failures(rows) == [f"detnet59 rises by 0.025, not by {margin}"]
+    rows["detnet59"]["last"]["map"] = margin / 2
+    told = f"map of detnet59 rises by 0.025, not by {margin}"
+    assert compare_systems.failures(rows) == [told]
 
 
 def test_the_finer_net_has_to_be_finer_at_borders():

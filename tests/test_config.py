@@ -416,6 +416,9 @@ def test_presets_are_the_papers_and_the_releases_settings(preset, arch, trunk, e
 def test_flags_that_are_given_win_over_a_preset():
     args = training_args("--batch_size", "4", "--arch", "fcn8s", "--preset", "fcn-release")
     assert (args.batch_size, args.momentum) == (4, 0.99)
+    for rate in ("1e-9", "1e-4"):
+        given = training_args("--arch", "fcn8s", "--preset", "fcn-release", "--learning_rate", rate)
+        assert given.learning_rate == given.warmup_lr == float(rate)
     args = training_args("--arch", "fcn8s", "--preset", "fcn-release", "--learning_rate", "1e-9")
     assert args.learning_rate == args.warmup_lr == 1e-9, "the first step's rate too"
 

@@ -8,6 +8,7 @@ from blitznet import keys
 from blitznet.coding import PriorCoder
 from blitznet.engine import StepReport
 from blitznet.summaries import SummaryWriter, target_boxes
+from blitznet.visualize import name_classes
 from helpers import OnReplicas
 from tiny_run import read_events
 
@@ -63,6 +64,17 @@ def test_pictures_show_targets_beside_predictions(tmp_path, detect, segment):
     assert step == 40
     left, right = panel[:, : panel.shape[1] // 2], panel[:, panel.shape[1] // 2 :]
     assert panel.dtype == np.uint8 and np.any(left != right)
+
+
+def test_a_classifiers_pictures_show_the_likeliest_classes(tmp_path):
+    logits = np.log(np.array([[0.2, 0.7, 0.1]], np.float32))
+    content = {keys.IMAGE: tf.fill([1, 32, 32, 3], 0.5), keys.CLASS_LABEL: tf.constant([2])}
+    names = ("cat", "dog", "emu")
+    answer = {keys.CLASS_LOGITS: tf.constant(logits)}
+    SummaryWriter(tmp_path).pictures(report(content), lambda images: answer, None, names)
+    ((_, panel),) = read_events(tmp_path)[1]["predictions"]
+    picture = np.full((32, 32, 3), 128, np.uint8)
+    np.testing.assert_array_equal(panel, name_classes(picture, [0.2, 0.7, 0.1], names, 2))
 
 
 def masked(count, height, width, seed):

@@ -76,7 +76,7 @@ def build_parser():
 
 
 def _borrow(group, settings, *names):
-    """Flags of a dataclass of `config`."""
+    """Flags of a dataclass of `tools.flags`."""
     for name in names:
         group.add_argument(f"--{name}", **settings.__dataclass_fields__[name].metadata)
 

@@ -13,6 +13,7 @@ from tabulate import tabulate
 from blitznet.opencv import cv2
 from blitznet.visualize import contact_sheet
 from tools import quickstart
+from tools.flags.fields import POSITIVE
 from tools.systems import FINER_MARGIN, MARGIN, SYSTEMS
 
 BORDER = 5
@@ -29,15 +30,15 @@ def build_parser():
         description="Train DetNet-59, the classifiers and the FCNs from random weights (the finer "
         "FCNs from the coarser), score each after its first step and after its last, and print a "
         "table. Systems that are done are not done again. The exit code is 1 where one has not "
-        f"risen above its start by its margin ({MARGIN} of mIoU or top-1; {FINER_MARGIN} for an "
-        f"FCN that starts from a coarser one), or FCN-8s is not better than FCN-32s within "
-        f"{BORDER} px of borders by {FINER_MARGIN}. VOC's are scored on the pictures that they "
-        "are trained on.",
+        f"risen above its start by its margin ({MARGIN} of mAP, mIoU and top-1, of those that it "
+        f"has; {FINER_MARGIN} for an FCN that starts from a coarser one), or FCN-8s is not better "
+        f"than FCN-32s within {BORDER} px of borders by {FINER_MARGIN}. VOC's are scored on the "
+        "pictures that they are trained on.",
     )
     add = parser.add_argument
     add("--output", default="systems", metavar="DIR", help="gets everything (default: systems)")
     add("--data_root", metavar="DIR", help="of VOC 2012; without, its systems are left out")
-    add("--scale", type=float, default=1.0, metavar="X", help="times the steps (default: 1)")
+    add("--scale", type=POSITIVE, default=1.0, metavar="X", help="times the steps (default: 1)")
     add(
         "--systems",
         nargs="+",
@@ -170,7 +171,7 @@ def train_and_score(output, name, scale):
         minutes.append((time.monotonic() - began) / 60)
     first, last = (scores_at(run_dir, step) for step in (1, steps))
     row = {"first": first, "last": last, "steps": steps, "minutes": minutes[2]}
-    write_json(run_dir / RESULT, {"system": repr(SYSTEMS[name]), **row})
+    write_json(run_dir / RESULT, {"system": described(name), **row})
     return 0
 
 
@@ -186,22 +187,30 @@ def result(output, name, scale):
     if not file.is_file():
         return None
     found = json.loads(file.read_text())
-    wanted = {"system": repr(SYSTEMS[name]), "steps": steps_of(SYSTEMS[name], scale)}
+    wanted = {"system": described(name), "steps": steps_of(SYSTEMS[name], scale)}
     return found if wanted.items() <= found.items() else None
 
 
-def gain(row):
-    """By how much mIoU, or a classifier's top-1, has risen."""
-    name = "top1" if "top1" in row["last"] else "miou"
-    return row["last"][name] - row["first"][name]
+def described(name):
+    """What a system's weights depend on, beside the number of steps: a dict for JSON."""
+    system = SYSTEMS[name]
+    start = described(system.start) if system.start else None
+    return {"data": system.data, "flags": system.flags, "steps": system.steps, "start": start}
+
+
+def gains(row):
+    """By how much mAP, mIoU and top-1, of those that a system has, have risen."""
+    names = [name for name in ("map", "miou", "top1") if name in row["last"]]
+    return {name: row["last"][name] - row["first"][name] for name in names}
 
 
 def failures(rows):
     """What is not as it should be in the results, name -> row: a sentence each."""
     found = [
-        f"{name} rises by {gain(row):.3f}, not by {SYSTEMS[name].margin}"
+        f"{score} of {name} rises by {gain:.3f}, not by {SYSTEMS[name].margin}"
         for name, row in rows.items()
-        if gain(row) < SYSTEMS[name].margin
+        for score, gain in gains(row).items()
+        if gain < SYSTEMS[name].margin
     ]
     for fine, coarse in _FINER_AT_BORDERS:
         if fine in rows and coarse in rows:

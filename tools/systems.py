@@ -19,7 +19,7 @@ class System:
       flags: of training.py.
       steps: of training.
       start: the system whose last weights it begins with; random weights without.
-      margin: by how much its score is to rise.
+      margin: by how much each of its scores is to rise.
     """
 
     data: str
@@ -69,6 +69,8 @@ SYSTEMS = {
         "voc", f"--arch fcn32s {_AT_192} --trunk alexnet --learning_rate 3e-4", 150
     ),
     "voc-fcn32s-vgg16": System(
-        "voc", f"--arch fcn32s {_AT_128} --trunk vgg16 --learning_rate 2e-4", 120
+        "voc",
+        "--arch fcn32s --image_size 128 --batch_size 4 --trunk vgg16 --learning_rate 2e-4",
+        400,
     ),
 }

@@ -1,7 +1,5 @@
 """The command `crops` of tools.benchmark: one pass over a picture against the crops it replaces."""
 
-import time
-
 import numpy as np
 from tabulate import tabulate
 
@@ -96,14 +94,6 @@ def measure(trunk, num_classes, image_size, batch_size, warmup, repeats):
         "crops": sum(_flop(forward, part) for part in parts),
         "product": product_flop,
     }
-    seconds = {name: [] for name in calls}
-    for turn in range(warmup + repeats):
-        for name, call in calls.items():
-            began = time.perf_counter()
-            call()
-            tf.test.experimental.sync_devices()
-            if turn >= warmup:
-                seconds[name].append(time.perf_counter() - began)
     return {
         "trunk": trunk,
         "num_classes": num_classes,
@@ -112,8 +102,18 @@ def measure(trunk, num_classes, image_size, batch_size, warmup, repeats):
         "cells": cells,
         "crop": crop,
         "flop": flop,
-        "seconds": seconds,
+        "seconds": _by_turns(calls, warmup, repeats),
     }
+
+
+def _by_turns(calls, warmup, repeats):
+    """Seconds of each call, dict name -> list, one call after the other in every turn."""
+    from tools.benchmark.timing import seconds_of
+
+    turns = [
+        {name: seconds_of(call) for name, call in calls.items()} for _ in range(warmup + repeats)
+    ]
+    return {name: [turn[name] for turn in turns[warmup:]] for name in calls}
 
 
 def classifier(trunk, num_classes):

@@ -106,9 +106,9 @@ class NetworkParser(argparse.ArgumentParser):
     """A parser with `--arch` and perhaps `--preset`, on which the defaults of other flags hang."""
 
     def parse_known_args(self, args=None, namespace=None):
-        first, _ = super().parse_known_args(args)
+        first, _ = super().parse_known_args(args, argparse.Namespace(learning_rate=None))
         try:
-            usual = {**_usual(first.arch), **presets.usual(first, self.get_default)}
+            usual = {**_usual(first.arch), **presets.usual(first)}
         except ValueError as error:
             self.error(str(error))
         usual = {name: value for name, value in usual.items() if name in first}

@@ -29,11 +29,11 @@ _EXPONENTS = {"fcn-paper": -4, "fcn-release": -10}
 _FINER = {"fcn32s": 0, "fcn8s-atonce": 0, "fcn16s": -2, "fcn8s": -4}
 
 
-def usual(args, default):
+def usual(args):
     """Defaults of other flags that `args.preset` stands for, dict name -> value; none without.
 
-    The rate holds from the first step on, one that is given too. `default`: name of a flag -> what
-    it is where it is not given.
+    The rate holds from the first step on, one that is given too: `args.learning_rate`, None where
+    it is not.
 
     Raises:
       ValueError: the preset is of another architecture.
@@ -46,6 +46,5 @@ def usual(args, default):
     exponent = _EXPONENTS[name] + _FINER[args.arch]
     exponent += name == "fcn-paper" and args.trunk == "alexnet"
     rate = float(f"1e{exponent}")
-    given = args.learning_rate != default("learning_rate")
-    first = args.learning_rate if given else rate
+    first = rate if args.learning_rate is None else args.learning_rate
     return {**_FCN[name], "learning_rate": rate, "warmup_lr": first}
