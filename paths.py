@@ -30,8 +30,17 @@ def coco_dir(root):
 
 
 def records_dir(root, flag=None):
-    """Folder of the TFRecords: `--records`, `BLITZNET_RECORDS` or `<data root>/records`."""
-    return _choose(flag, "BLITZNET_RECORDS", Path(root) / "records")
+    """Folder of the TFRecords: `--records`, `BLITZNET_RECORDS` or `<data root>/records`.
+
+    ValueError where that is a file.
+    """
+    folder = _choose(flag, "BLITZNET_RECORDS", Path(root) / "records")
+    if folder.is_file():
+        raise ValueError(
+            f"{folder} is a file, and the folder of all records is asked for; one set of records "
+            "of your own is --dataset custom with its file"
+        )
+    return folder
 
 
 def weights_dir(root):

@@ -243,7 +243,10 @@ def _check_optimizer(checkpoint, optimizer, names):
 
 def _open(checkpoint):
     if not Path(f"{checkpoint}.index").is_file():
-        raise FileNotFoundError(f"there is no checkpoint {checkpoint} (no {checkpoint}.index)")
+        folder = Path(checkpoint)
+        folder = folder if folder.is_dir() else folder.parent
+        there = f"; there: {prefix(folder, steps(folder)[-1])}" if steps(folder) else ""
+        raise FileNotFoundError(f"no checkpoint {checkpoint} (no {checkpoint}.index){there}")
     try:
         return tf.train.load_checkpoint(str(checkpoint))
     except tf.errors.OpError as error:

@@ -6,8 +6,6 @@ from blitznet import checkpoints, choices, imagenet, runs
 
 # Of the weights of a trunk that was pre-trained alone, all but those of its classes are taken over.
 _ALONE = 0.9
-# A detector on a classifier's trunk has hundreds that the classifier lacks.
-_LISTED = 40
 
 
 def load(model, description, folder, init_from=None, imagenet_weights=None, random=False):
@@ -40,14 +38,15 @@ def load(model, description, folder, init_from=None, imagenet_weights=None, rand
         loaded, skipped = imagenet.load(source, trunk, model)
     print(f"{source}: {len(loaded)} variables taken over")
     rest = len(model.variables) - len(loaded) - len(skipped)
-    names = [*skipped[:_LISTED], *[f"{len(skipped) - _LISTED} more"] * (len(skipped) > _LISTED)]
-    words = [", ".join(names)] * bool(names) + [f"{rest} beside the trunk"] * bool(rest)
+    words = [", ".join(skipped)] * bool(skipped) + [f"{rest} beside the trunk"] * bool(rest)
     if words:
         print(f"values of their own stay in {' and '.join(words)}")
 
 
 def _take_over(source, model, description):
     """The weights of a checkpoint that fit; paths of those taken over, and of the others.
+
+    The others are not listed where it is a classifier's, which has a trunk alone.
 
     Raises:
       ValueError: hardly any fit.
@@ -62,6 +61,15 @@ def _take_over(source, model, description):
             f"only {len(loaded)} of {len(loaded) + len(skipped)} variables fit, of {there} in "
             f"{source}: is it of another --trunk?"
         )
+    for flag, was, wanted in runs.other_versions(source, description):
+        print(
+            f"warning: {source} is of --{flag} {was}, this run of --{flag} {wanted}: weights of "
+            "another network are taken over as far as they fit",
+            file=sys.stderr,
+        )
+    if runs.pretrains(source, description):
+        print(f"{source} is a classifier's: its trunk is taken over")
+        return loaded, []
     if unfit:
         print(
             f"{source} is of other classes, another --class_loss or other scales: left out are "

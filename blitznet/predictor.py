@@ -186,7 +186,8 @@ def _saved_model_folder(folder, step):
     if not versions:
         raise FileNotFoundError(
             f"{folder} is neither a run (it has no {_RUN}) nor an exported SavedModel (it has no "
-            f"{_SAVED_MODEL}, nor has a folder in it that a number names)"
+            f"{_SAVED_MODEL}, nor has a folder in it that a number names; exports of other formats "
+            "are for their own runtimes)"
         )
     if step is None:
         step = max(versions)

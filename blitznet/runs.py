@@ -121,15 +121,49 @@ def make_coder(model, shape):
     return PriorCoder(priors, class_loss=shape["class_loss"])
 
 
+def beside(checkpoint):
+    """What the `flags.json` beside a checkpoint describes; None without that file.
+
+    Raises as `read_flags` where it is damaged.
+    """
+    folder = Path(checkpoint).parent
+    return read_flags(folder) if (folder / FLAGS).is_file() else None
+
+
 def check_same_trunk(checkpoint, description):
     """ValueError where the `flags.json` beside a checkpoint, if any, names another trunk."""
-    folder = Path(checkpoint).parent
-    if not (folder / FLAGS).is_file():
+    other = beside(checkpoint)
+    if other is None:
         return
-    shape = archs.full_shape(description["model"])
-    there, here = read_flags(folder)["model"]["trunk"], shape["trunk"]
+    there, here = other["model"]["trunk"], archs.full_shape(description["model"])["trunk"]
     if there != here:
         raise ValueError(f"{checkpoint} is of --trunk {there}, this run of --trunk {here}")
+
+
+def other_versions(checkpoint, description):
+    """Flags in which a checkpoint's network is another version of a run's with the same trunk.
+
+    `[(flag, there, here)]`, of those that leave most weights the same shapes; none where no
+    `flags.json` lies beside the checkpoint.
+    """
+    other = beside(checkpoint)
+    if other is None:
+        return []
+    there, here = other["model"], archs.full_shape(description["model"])
+    return [
+        (flag, there[flag], here[flag])
+        for flag in ("geometry", "dilated_projection")
+        if flag in there and flag in here and there[flag] != here[flag]
+    ]
+
+
+def pretrains(checkpoint, description):
+    """Whether a checkpoint, by the `flags.json` beside it, is a classifier's, and the run not."""
+    other = beside(checkpoint)
+    return other is not None and (
+        archs.tasks(other["model"])[archs.CLASSIFY]
+        and not archs.tasks(archs.full_shape(description["model"]))[archs.CLASSIFY]
+    )
 
 
 def unfit_layers(checkpoint, description):
@@ -140,11 +174,11 @@ def unfit_layers(checkpoint, description):
     -log 99; scores of maps that are scaled in one of both networks. None where no `flags.json`
     lies beside the checkpoint; raises as `read_flags` where it is damaged.
     """
-    folder = Path(checkpoint).parent
-    if not (folder / FLAGS).is_file():
+    other = beside(checkpoint)
+    if other is None:
         return ()
     shape = archs.full_shape(description["model"])
-    changed = differences(read_flags(folder), {**description, "model": shape})
+    changed = differences(other, {**description, "model": shape})
     layers = archs.get(shape).class_layers
     if "class_names" in changed:
         return tuple(name for names in layers.values() for name in names)

@@ -109,6 +109,9 @@ def test_a_missing_checkpoint_is_answered_with_those_that_exist(tmp_path):
         checkpoints.find(tmp_path, 77)
     with pytest.raises(FileNotFoundError, match="model.ckpt-5.index"):
         checkpoints.restore(tmp_path / "none" / "model.ckpt-5", network())
+    for wrong in (tmp_path, tmp_path / "model.ckpt-77"):
+        with pytest.raises(FileNotFoundError, match=f"no checkpoint {wrong} .*; there: .*ckpt-12$"):
+            checkpoints.restore(wrong, network())
 
 
 def test_a_failed_save_leaves_the_older_ones_and_no_half_one(tmp_path, monkeypatch):

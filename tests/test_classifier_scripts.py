@@ -75,7 +75,8 @@ def test_a_detector_takes_over_the_trunk_and_no_class(tiny_data, archive, tmp_pa
     model, _ = runs.build(runs.read_flags(tmp_path / "r"))
     loaded, skipped = checkpoints.init_from(source, model)
     assert {f"net/{path}" for path in loaded} == set(trunk)
-    assert f"stay in {', '.join(skipped[:40])}, {len(skipped) - 40} more\n" in printed
+    assert f"{source} is a classifier's: its trunk is taken over\n" in printed
+    assert f"values of their own stay in {len(skipped)} beside the trunk\n" in printed
 
 
 def test_each_kind_of_network_refuses_the_others_records(shapes, archive, tiny_data, capsys):

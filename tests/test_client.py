@@ -159,7 +159,11 @@ def test_pictures_are_drawn_listed_and_written(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert printed.splitlines()[0] == f"{path}: 1 found"
     assert printed.splitlines()[-1].split() == ["dog", "0.90", "48", "16", "96", "48"]
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.json", "a.png"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "a-classes.png",
+        "a.json",
+        "a.png",
+    ]
     content = json.loads((tmp_path / "out" / "a.json").read_text())
     (found,) = content["detections"]
     assert (found["name"], found["pixels"]) == ("dog", [48, 16, 96, 48])
@@ -167,6 +171,9 @@ def test_pictures_are_drawn_listed_and_written(tmp_path, capsys):
     cat, dog = 17 * 71 / 6144, 47 * 25 / 6144
     expected = {"background": 1 - cat - dog, "cat": cat, "dog": dog}
     assert content["class_shares"] == pytest.approx(expected, abs=1e-6)
+    with Image.open(tmp_path / "out" / "a-classes.png") as stored:
+        ids = np.bincount(np.asarray(stored).ravel(), minlength=3) / 6144
+    assert ids.tolist() == pytest.approx(list(expected.values()))
     drawn = read_picture(tmp_path / "out" / "a.png")
     assert drawn.shape == (64, 96, 3)
     # The colours of VOC's palette: the box of a dog.

@@ -176,4 +176,4 @@ class TestCaffe:
 def test_missing_checkpoint_is_named(tmp_path, capsys):
     flags = ["--checkpoint", str(tmp_path / "none"), "--run_name", "r", "--archive", str(tmp_path)]
     assert convert_checkpoint.main(flags) == 1
-    assert f"there is no checkpoint {tmp_path / 'none'}" in capsys.readouterr().err
+    assert f"no checkpoint {tmp_path / 'none'}" in capsys.readouterr().err

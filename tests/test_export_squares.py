@@ -155,6 +155,12 @@ def test_a_classifier_is_refused(classifier, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def test_what_is_of_detection_is_refused(archive, tmp_path, capsys):
+    assert fcn_run.export(archive, tmp_path / "out", "--postprocess", "none") == 1
+    assert "--postprocess none is of detection" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("flags", [slow("--format savedmodel"), "--format tflite --side 64"])
 def test_the_loss_is_against_the_network_at_the_pictures_sizes(tiny_data, tmp_path, capsys, flags):
     """A SavedModel loses nothing; what squeezing pictures into a square costs is told."""

@@ -54,3 +54,9 @@ def test_folders_below_the_roots():
 def test_nothing_is_created(tmp_path):
     for path in (paths.data_root(tmp_path / "d"), paths.archive(tmp_path / "a")):
         assert not path.exists()
+
+
+def test_a_file_is_no_folder_of_records(tmp_path):
+    (tmp_path / "mine.json").write_text("{}")
+    with pytest.raises(ValueError, match="mine.json is a file.*--dataset custom"):
+        paths.records_dir("/d", tmp_path / "mine.json")

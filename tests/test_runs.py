@@ -181,3 +181,25 @@ def test_a_checkpoint_of_another_trunk_is_told(tmp_path):
     runs.check_same_trunk(checkpoint, description())
     with pytest.raises(ValueError, match="model.ckpt-5 is of --trunk .*, this run of --trunk detn"):
         runs.check_same_trunk(checkpoint, description(trunk="detnet59"))
+
+
+def test_another_version_of_a_trunk_is_told(tmp_path):
+    fcn = {"arch": "fcn32s", "geometry": "same"}
+    checkpoint = tmp_path / "model.ckpt-5"
+    here = runs.describe({**fcn, "arch": "fcn16s", "geometry": "reference"}, NAMES, {})
+    assert runs.other_versions(checkpoint, here) == [], "nothing is known of it"
+    runs.write_flags(tmp_path, runs.describe(fcn, NAMES, {}))
+    assert runs.other_versions(checkpoint, here) == [("geometry", "same", "reference")]
+    same = runs.describe({**fcn, "arch": "fcn16s"}, NAMES, {})
+    assert runs.other_versions(checkpoint, same) == []
+
+
+def test_a_classifier_pretrains_detectors_and_not_itself(tmp_path):
+    shape = {"arch": "classifier", "trunk": "detnet59", "dilated_projection": "none"}
+    checkpoint = tmp_path / "model.ckpt-5"
+    assert not runs.pretrains(checkpoint, description(trunk="detnet59"))
+    runs.write_flags(tmp_path, runs.describe(shape, NAMES, {}))
+    detector = description(trunk="detnet59")
+    assert runs.pretrains(checkpoint, detector)
+    assert runs.other_versions(checkpoint, detector) == [("dilated_projection", "none", "conv")]
+    assert not runs.pretrains(checkpoint, runs.describe(shape, NAMES, {}))

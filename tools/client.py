@@ -18,6 +18,7 @@ from tabulate import tabulate
 
 from blitznet.picture_files import PictureError, read_picture
 from blitznet.prediction import Prediction
+from blitznet.visualize import palette_png
 
 _MOST_CLASSES = 255
 
@@ -179,7 +180,10 @@ def build_parser():
         "--labels", type=Path, metavar="FILE", help="names of the classes: the export's labels.txt"
     )
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="gets NAME.png, drawn, and NAME.json of each"
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="gets NAME.png, drawn, NAME.json and NAME-classes.png",
     )
     help = "detections of a lower score are left out (default: %(default)s)"
     parser.add_argument("--min_score", type=float, default=0.3, metavar="X", help=help)
@@ -254,10 +258,15 @@ def table(prediction):
 
 
 def write(prediction, picture, min_score, target):
-    """Write `target`.png, drawn, and `target`.json, replacing files only by complete ones."""
-    drawn = encoded(prediction.draw(picture, min_score))
+    """Write `target`.png, drawn, `target`.json and, of a class map, `target`-classes.png.
+
+    Files are replaced only by complete ones.
+    """
     text = json.dumps(prediction.to_dict(), indent=1) + "\n"
-    for ending, content in ((".png", drawn), (".json", text.encode())):
+    files = {".png": encoded(prediction.draw(picture, min_score)), ".json": text.encode()}
+    if prediction.class_map is not None:
+        files["-classes.png"] = palette_png(prediction.class_map)
+    for ending, content in files.items():
         path = target.with_name(target.name + ending)
         temporary = path.with_name(path.name + ".tmp")
         temporary.write_bytes(content)

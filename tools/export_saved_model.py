@@ -139,6 +139,8 @@ def export(args):
     target = Path(args.output) / str(step)
     if target.exists() and not args.overwrite:
         raise FileExistsError(f"{target} exists: --overwrite replaces it")
+    if coder is None and args.postprocess == "none":
+        raise ValueError(f"--postprocess none is of detection, and {run_dir} does not detect")
     class_names = tuple(description["class_names"])
     settings = pick(DetectionSettings, args)
     run = Content(model, description["model"], coder, settings, class_names, args.postprocess)

@@ -82,7 +82,8 @@ def draw(scalars, title, output):
     for tag in sorted(tag for tag in scalars if tag.startswith(_PREFIX)):
         steps, values = zip(*sorted(scalars[tag].items()))
         width = 2.5 if tag.endswith("total") else 1.2
-        losses.plot(steps, values, label=tag[len(_PREFIX) :], linewidth=width)
+        marker = "o" if len(steps) == 1 else None
+        losses.plot(steps, values, label=tag[len(_PREFIX) :], linewidth=width, marker=marker)
     losses.set(yscale="log", ylabel="loss", title=title)
     losses.legend()
     steps, values = zip(*sorted(scalars["learning_rate"].items()))

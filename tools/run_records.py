@@ -37,7 +37,11 @@ def training_sets(args, inputs, tasks):
     masks = 0 if inputs.no_seg_gt else sum(info.images_with_masks for info in opened)
     if tasks["segment"] and not masks:
         if not tasks["detect"]:
-            raise ValueError("segmentation alone, but no picture has a mask")
+            raise ValueError(
+                "the network segments alone, and no picture has a mask in "
+                f"{', '.join(info.name for info in opened)}: take records that --segmentation has "
+                "encoded, such as --dataset coco-seg"
+            )
         print(
             "warning: no picture has a mask, so segmentation learns nothing; "
             "--detect trains detection alone",

@@ -61,6 +61,11 @@ class ServedModel:
             suit it.
           RequestError: it does not answer its warm-up file.
         """
+        if not (folder / "saved_model.pb").is_file():
+            raise FileNotFoundError(
+                f"{folder} has no saved_model.pb: a SavedModel is served, not an export of another "
+                "--format"
+            )
         self.version = int(folder.name)
         self.definitions = _signature_definitions(folder)
         # Kept, since its functions do not keep the variables alive.

@@ -187,7 +187,8 @@ def model_config(args):
     for name in foreign_flags(arch):
         usual = _fields()[name].metadata["default"]
         if getattr(args, name, usual) != usual:
-            raise ValueError(f"--{name} is no flag of --arch {arch}")
+            owners = ", ".join(each for each in _SHAPES if name not in foreign_flags(each))
+            raise ValueError(f"--{name} is no flag of --arch {arch} but of {owners}: leave it out")
     if args.trunk not in _TRUNKS[arch]:
         raise ValueError(
             f"--arch {arch} has no --trunk {args.trunk}: choose one of {', '.join(_TRUNKS[arch])}"
