@@ -55,9 +55,9 @@ def _fcns(data, flags, prefix, steps, finer_steps):
 SYSTEMS = {
     "classifier-detnet59": System("classes", f"{_CLASSES} --trunk detnet59", 300),
     "classifier-resnet50": System("classes", f"{_CLASSES} --trunk resnet50", 300),
-    "detnet59": System("drawn", f"{_AT_128} {_BLITZNET}", 700),
+    "detnet59": System("drawn", f"{_AT_128} {_BLITZNET}", 1400),
     "detnet59-pretrained": System(
-        "drawn", f"{_AT_128} {_BLITZNET}", 700, start="classifier-detnet59"
+        "drawn", f"{_AT_128} {_BLITZNET}", 1400, start="classifier-detnet59"
     ),
     **_fcns("drawn", _AT_128, "", 2000, 500),
     "fcn32s-alexnet": System(
