@@ -262,4 +262,6 @@ def test_the_command_lists_the_classes_of_pixels(server, tmp_path, capsys, class
     name = ("background", *fcn_run.NAMES)[most]
     told = f"{path}: no boxes; of the pixels {name} {(class_maps[1] == most).mean():.1%}"
     assert told in capsys.readouterr().out
-    assert names(tmp_path / "out") == ["a.json", "a.png"]
+    assert names(tmp_path / "out") == ["a-classes.png", "a.json", "a.png"]
+    with Image.open(tmp_path / "out" / "a-classes.png") as written:
+        assert np.mean(np.asarray(written) == class_maps[1]) > 0.999
