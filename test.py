@@ -38,6 +38,7 @@ def run(args):
     """From parsed flags to tables, a JSON and a line for each checkpoint."""
     from blitznet import checkpoints, runs
     from blitznet.follow import wait_for_run
+    from blitznet.postprocess.settings import DetectionSettings
     from tools import run_records
 
     settings = config.evaluation_config(args)
@@ -47,7 +48,8 @@ def run(args):
     description = runs.read_flags(run_dir)
     tasks = tasks_of(args, description["model"])
     info = run_records.evaluation_set(args, settings, tasks, description)
-    evaluator = Evaluator(args, run_dir, description, tasks, info)
+    detection = pick(DetectionSettings, args)
+    evaluator = Evaluator(settings, detection, run_dir, description, tasks, info)
     if settings.batch_eval or settings.follow:
         evaluate_several(evaluator, run_dir, settings)
     else:
@@ -83,11 +85,8 @@ class Evaluator:
       label: what sets its reports apart from others of the same run.
     """
 
-    def __init__(self, args, run_dir, description, tasks, info):
-        from blitznet.postprocess.settings import DetectionSettings
-
-        self._settings = pick(EvaluationConfig, args)
-        self._detection = pick(DetectionSettings, args)
+    def __init__(self, settings, detection, run_dir, description, tasks, info):
+        self._settings, self._detection = settings, detection
         self._run_dir, self._info, self._description = run_dir, info, description
         self._model = self._refresh = self._predict = None
         self.label = "-".join([info.name, *self._departures(tasks)])
