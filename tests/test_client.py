@@ -204,11 +204,13 @@ def test_wrong_flags_are_told_before_anything_is_asked(tmp_path, capsys):
     names.write_text("cat\ndog\n")
     with answering() as (url, asked):
         assert run(url, "a/x.png", "b/x.jpg", "--output", tmp_path) == 1
+        assert run(url, "x.png", "x-classes.png", "--output", tmp_path) == 1
         assert run(url, "x.png", "--labels", names) == 1
         assert run(url, "x.png", "--labels", tmp_path / "none.txt") == 1
     assert asked == []
-    first, second, third = capsys.readouterr().err.splitlines()
-    assert "same name" in first and f"{names} is no labels.txt" in second and "none.txt" in third
+    *clashes, second, third = capsys.readouterr().err.splitlines()
+    assert len(clashes) == 2 and all("same name" in line for line in clashes)
+    assert f"{names} is no labels.txt" in second and "none.txt" in third
 
 
 @pytest.mark.slow

@@ -234,15 +234,15 @@ def _class_names(labels):
 def _outputs(pictures, folder):
     """Where the results of each picture go, without the ending; None without a folder.
 
-    Raises ValueError where two pictures would share a name.
+    Raises ValueError where two pictures would share a file, such as a.png's and a-classes.png's.
     """
     if folder is None:
         return dict.fromkeys(pictures)
     folder.mkdir(parents=True, exist_ok=True)
-    targets = {path: folder / path.stem for path in pictures}
-    if len(set(targets.values())) < len(set(pictures)):
+    names = [path.stem + end for path in set(pictures) for end in ("", "-classes")]
+    if len(set(names)) < len(names):
         raise ValueError("two pictures have the same name: send them in two commands")
-    return targets
+    return {path: folder / path.stem for path in pictures}
 
 
 def table(prediction):
